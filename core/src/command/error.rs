@@ -1,0 +1,44 @@
+//! Why bytes are not a command.
+
+use crate::limits::BATCH_COMMANDS_MAX;
+use crate::metadata::MetadataError;
+use crate::topic::{TopicFilterError, TopicNameError};
+
+/// Bytes that are no entry, batch or operation. A leader refuses them before they reach the log; found in a committed entry
+/// they mean damage or a version that this node does not know, and it stops.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes end within a field.
+    #[error("command ends within a field")]
+    Truncated,
+    /// Something follows the last field.
+    #[error("command has bytes after its end")]
+    TrailingBytes,
+    /// A format version that this build does not know.
+    #[error("command format version {0} is unknown; run the same version on all nodes")]
+    Version(u8),
+    /// A kind of item or operation that this build does not know.
+    #[error("command kind {0} is unknown; run the same version on all nodes")]
+    Kind(u8),
+    /// Flags that contradict the kind, or QoS 3.
+    #[error("command flags {0:#010b} are not defined")]
+    Flags(u8),
+    /// A batch with more than [`BATCH_COMMANDS_MAX`] operations.
+    #[error("batch of {0} operations; at most {BATCH_COMMANDS_MAX}")]
+    TooManyOperations(u32),
+    /// A put without payload; an empty retained PUBLISH is a delete.
+    #[error("put with an empty payload; use a delete")]
+    EmptyPayload,
+    /// The publisher is not UTF-8.
+    #[error("publisher is not UTF-8")]
+    Publisher,
+    /// The topic name is not legal.
+    #[error("topic name: {0}")]
+    Topic(#[from] TopicNameError),
+    /// The topic filter is not legal.
+    #[error("topic filter: {0}")]
+    Filter(#[from] TopicFilterError),
+    /// The metadata are not canonical.
+    #[error("metadata: {0}")]
+    Metadata(#[from] MetadataError),
+}

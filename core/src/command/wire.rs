@@ -1,0 +1,152 @@
+//! Checked reading and plain writing of the fields that commands consist of.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::DecodeError;
+use crate::metadata::Metadata;
+use crate::topic::{TopicFilter, TopicName};
+
+/// Reads fields one after the other from a range of `source`. Variable fields are slices of it, not copies.
+#[derive(Debug, Clone)]
+pub(super) struct Reader<'a> {
+    source: &'a Bytes,
+    at: usize,
+    end: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// # Panics
+    /// If `range` is not within `source`.
+    pub(super) fn new(source: &'a Bytes, range: Range<usize>) -> Self {
+        assert!(
+            range.start <= range.end && range.end <= source.len(),
+            "range outside of its source"
+        );
+        Self {
+            source,
+            at: range.start,
+            end: range.end,
+        }
+    }
+
+    /// A reader of `range`, which this one gave.
+    pub(super) fn within(&self, range: Range<usize>) -> Self {
+        Self::new(self.source, range)
+    }
+
+    pub(super) const fn is_at_end(&self) -> bool {
+        self.at == self.end
+    }
+
+    /// Takes the next `length` bytes and gives where they are.
+    pub(super) fn range(&mut self, length: usize) -> Result<Range<usize>, DecodeError> {
+        if length > self.end - self.at {
+            return Err(DecodeError::Truncated);
+        }
+        let start = self.at;
+        self.at += length;
+        Ok(start..self.at)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let range = self.range(N)?;
+        self.source
+            .get(range)
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or(DecodeError::Truncated)
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    pub(super) fn u16(&mut self) -> Result<u16, DecodeError> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, DecodeError> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, DecodeError> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    /// A length of four bytes, and where that many bytes are.
+    pub(super) fn block(&mut self) -> Result<Range<usize>, DecodeError> {
+        let length = self.u32()?;
+        self.range(usize::try_from(length).map_err(|_| DecodeError::Truncated)?)
+    }
+
+    /// A length of two bytes, and that many bytes.
+    fn field(&mut self) -> Result<Bytes, DecodeError> {
+        let length = self.u16()?;
+        let range = self.range(usize::from(length))?;
+        Ok(self.slice(range))
+    }
+
+    pub(super) fn topic(&mut self) -> Result<TopicName, DecodeError> {
+        Ok(TopicName::from_utf8(self.field()?)?)
+    }
+
+    pub(super) fn filter(&mut self) -> Result<TopicFilter, DecodeError> {
+        Ok(TopicFilter::from_utf8(self.field()?)?)
+    }
+
+    pub(super) fn metadata(&mut self) -> Result<Metadata, DecodeError> {
+        Ok(Metadata::from_canonical(self.field()?)?)
+    }
+
+    pub(super) fn publisher(&mut self) -> Result<Bytes, DecodeError> {
+        let bytes = self.field()?;
+        std::str::from_utf8(&bytes).map_err(|_| DecodeError::Publisher)?;
+        Ok(bytes)
+    }
+
+    /// Everything that is left.
+    pub(super) fn rest(&mut self) -> Bytes {
+        let range = self.at..self.end;
+        self.at = self.end;
+        self.slice(range)
+    }
+
+    pub(super) fn slice(&self, range: Range<usize>) -> Bytes {
+        if range.is_empty() {
+            Bytes::new()
+        } else {
+            self.source.slice(range)
+        }
+    }
+
+    pub(super) const fn finish(&self) -> Result<(), DecodeError> {
+        if self.is_at_end() {
+            Ok(())
+        } else {
+            Err(DecodeError::TrailingBytes)
+        }
+    }
+}
+
+/// Writes a field with a length of two bytes.
+///
+/// # Panics
+/// If it is longer than 65,535 bytes. MQTT strings, and everything else that gets here, are limited below that.
+pub(super) fn put_field(out: &mut Vec<u8>, field: &[u8]) {
+    let length = u16::try_from(field.len()).expect("a field of a command is limited to 65,535 bytes");
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(field);
+}
+
+/// Writes a length of four bytes and then what `body` writes.
+///
+/// # Panics
+/// If that is 4 GiB or more.
+pub(super) fn put_block(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    body(out);
+    let length = u32::try_from(out.len() - start - 4).expect("a command is far below 4 GiB");
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}

@@ -1,0 +1,168 @@
+//! What there is one of (kind 0x01): the position of the state, and the membership of the cluster.
+//!
+//! | key | value |
+//! |---|---|
+//! | 0x01 | [`Position`] |
+//! | 0x02 | membership, opaque bytes of the consensus library's adapter |
+//!
+//! | offset | bytes | field of the position |
+//! |---|---|---|
+//! | 0 | 1 | format version, 1 |
+//! | 1 | 1 | 1 if a log entry was applied, otherwise 0 |
+//! | 2 | 8 | term of the last applied log entry |
+//! | 10 | 8 | node id of the leader that wrote it |
+//! | 18 | 8 | its log index |
+//! | 26 | 8 | revision of the last change |
+//! | 34 | 8 | log time, microseconds since the Unix epoch |
+//! | 42 | 16 | digest of topics, tombstones and origins |
+//! | 58 | 8 | number of topics |
+//! | 66 | 8 | number of tombstones |
+//! | 74 | 8 | greatest revision of a tombstone that was dropped |
+//!
+//! Both rows are written with the checkpoint whose position they tell, in the same batch: a crash never separates them
+//! from the data.
+
+use bytes::Bytes;
+
+use super::KeyKind;
+use super::record::FormatError;
+
+const VERSION: u8 = 1;
+const BYTES: usize = 82;
+
+/// Key of the [`Position`].
+pub const POSITION_KEY: [u8; 2] = [KeyKind::Meta as u8, 0x01];
+
+/// Key of the membership.
+pub const MEMBERSHIP_KEY: [u8; 2] = [KeyKind::Meta as u8, 0x02];
+
+/// Which log entry: the log id of Raft.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AppliedId {
+    /// Term of the leader that wrote the entry.
+    pub term: u64,
+    /// Node id of that leader.
+    pub node_id: u64,
+    /// Log index, from 0 without gaps.
+    pub index: u64,
+}
+
+/// Where a state stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Position {
+    /// The last log entry that was applied.
+    pub applied: Option<AppliedId>,
+    /// Revision of the last change or event; 0 before the first.
+    pub revision: u64,
+    /// Log time of the last applied entry, microseconds since the Unix epoch. Never steps back.
+    pub log_time_us: u64,
+    /// Order-independent digest of topics, tombstones and origins.
+    pub digest: u128,
+    /// Topics that hold a value.
+    pub topic_count: u64,
+    /// Tombstones that are kept.
+    pub tombstone_count: u64,
+    /// Greatest revision of a tombstone that was dropped: the index of changes is complete after it.
+    pub compacted_revision: u64,
+}
+
+impl Position {
+    /// The stored form.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let applied = self.applied.unwrap_or(AppliedId {
+            term: 0,
+            node_id: 0,
+            index: 0,
+        });
+        let mut bytes = Vec::with_capacity(BYTES);
+        bytes.extend_from_slice(&[VERSION, u8::from(self.applied.is_some())]);
+        for number in [
+            applied.term,
+            applied.node_id,
+            applied.index,
+            self.revision,
+            self.log_time_us,
+        ] {
+            bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        bytes.extend_from_slice(&self.digest.to_be_bytes());
+        for number in [self.topic_count, self.tombstone_count, self.compacted_revision] {
+            bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        debug_assert_eq!(bytes.len(), BYTES);
+        Bytes::from(bytes)
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// The bytes are no position: storage is damaged, or a newer version wrote it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        let bytes: [u8; BYTES] = bytes
+            .try_into()
+            .map_err(|_| FormatError::new("position", "has a wrong length"))?;
+        if bytes[0] != VERSION {
+            return Err(FormatError::new("position", "has an unknown version"));
+        }
+        let u64_at = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
+        let applied = match bytes[1] {
+            0 => None,
+            1 => Some(AppliedId {
+                term: u64_at(2),
+                node_id: u64_at(10),
+                index: u64_at(18),
+            }),
+            _ => return Err(FormatError::new("position", "has unknown flags")),
+        };
+        Ok(Self {
+            applied,
+            revision: u64_at(26),
+            log_time_us: u64_at(34),
+            digest: u128::from_be_bytes(std::array::from_fn(|i| bytes[42 + i])),
+            topic_count: u64_at(58),
+            tombstone_count: u64_at(66),
+            compacted_revision: u64_at(74),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_come_back_as_they_went() {
+        let position = Position {
+            applied: Some(AppliedId {
+                term: 1,
+                node_id: 2,
+                index: 0,
+            }),
+            revision: 4,
+            log_time_us: 5,
+            digest: u128::MAX - 6,
+            topic_count: 7,
+            tombstone_count: 8,
+            compacted_revision: 9,
+        };
+        for position in [
+            position,
+            Position::default(),
+            Position {
+                applied: None,
+                ..position
+            },
+        ] {
+            assert_eq!(Position::parse(&position.encode()), Ok(position));
+        }
+    }
+
+    #[test]
+    fn other_bytes_are_refused() {
+        let bytes = Position::default().encode();
+        assert!(Position::parse(&bytes[1..]).is_err());
+        assert!(Position::parse(&[&[2], &bytes[1..]].concat()).is_err());
+        assert!(Position::parse(&[&[1, 2], &bytes[2..]].concat()).is_err());
+    }
+}

@@ -1,0 +1,34 @@
+//! What the nodes agree on, as keys and values of one ordered map: one file per kind of key.
+//!
+//! A key is its kind (one byte) and the rest; numbers are big-endian, so that keys sort as numbers do.
+//!
+//! | kind | rest of the key | value | present while | file |
+//! |---|---|---|---|---|
+//! | 0x01 Meta | name (u8) | counters and settings of the whole | always | [`meta`] |
+//! | 0x02 Origin | node id (u64) | [`OriginRow`] | the node is a member | [`origin`] |
+//! | 0x10 Topic | stored topic | [`TopicRecord`] | the topic holds a value | [`topic`], [`record`] |
+//! | 0x11 Tombstone | stored topic | [`Tombstone`] | the topic was deleted not long ago | [`tombstone`] |
+//! | 0x12 Change | revision (u64), ordinal (u32) | stored topic | the topic has a record or a tombstone | [`change`] |
+//! | 0x13 Expiry | expires at (u64, µs), stored topic | empty | the record expires | [`expiry`] |
+//! | 0x14 TombstoneAge | revision (u64), ordinal (u32) | stored topic | the tombstone is kept | [`tombstone`] |
+//!
+//! A *stored topic* is a topic name with `/` as 0x00; see [`topic`] for why. Reading topics by filter, prefix and range
+//! is in [`scan`], which topics a filter needs to look at in [`plan`].
+
+pub mod change;
+pub mod expiry;
+pub mod kind;
+pub mod meta;
+pub mod origin;
+pub mod plan;
+pub mod record;
+pub mod scan;
+pub mod tombstone;
+pub mod topic;
+
+pub use kind::KeyKind;
+pub use origin::OriginRow;
+pub use record::{FormatError, RecordFields, TopicRecord};
+pub use scan::{Scan, Selection};
+pub use tombstone::Tombstone;
+pub use topic::{subtree_range, topic_key, topic_of_key};

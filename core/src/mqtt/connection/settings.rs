@@ -1,0 +1,53 @@
+//! What a connection may be asked to respect: limits, most of which CONNACK advertises.
+
+use crate::limits;
+
+/// Limits of one connection, the same for all connections of a listener.
+///
+/// The node validates them when it starts; a connection treats a `receive_maximum` or `inflight_count_max` of 0, which the
+/// standard does not know, as 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionSettings {
+    /// Largest packet taken from the client, bytes with fixed header. Advertised as Maximum Packet Size.
+    pub packet_bytes_max: u32,
+    /// Most QoS 1 PUBLISHes of the client that wait for their PUBACK. Advertised as Receive Maximum; a 3.1.1 client, which
+    /// cannot be told, is read no further instead.
+    pub receive_maximum: u16,
+    /// Most QoS 1 PUBLISHes towards the client that wait for its PUBACK; the client's own Receive Maximum if that is less.
+    pub inflight_count_max: u16,
+    /// Most topic aliases in either direction. Advertised as Topic Alias Maximum.
+    pub topic_alias_maximum: u16,
+    /// Most topic filters of one SUBSCRIBE or UNSUBSCRIBE; each one beyond is refused.
+    pub filters_per_packet_max: usize,
+    /// Most subscriptions of the session.
+    pub subscriptions_max: usize,
+    /// Longest Keep Alive, seconds. 65,535 leaves the choice to the client, 0 (off) included; below that a 5.0 client is
+    /// told this value as Server Keep Alive when it asks for more or for none.
+    pub keep_alive_max_s: u16,
+    /// Time to finish CONNECT, milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Whether a client without known credentials may connect. Nobody has any until users exist.
+    pub allow_anonymous: bool,
+    /// The client is read no further while this many bytes of its writes wait for their outcome.
+    pub pending_bytes_max: usize,
+    /// How assigned client identifiers begin; 16 hexadecimal digits follow.
+    pub assigned_client_id_prefix: String,
+}
+
+impl Default for ConnectionSettings {
+    fn default() -> Self {
+        Self {
+            packet_bytes_max: limits::PACKET_BYTES_MAX,
+            receive_maximum: limits::RECEIVE_MAXIMUM,
+            inflight_count_max: limits::RECEIVE_MAXIMUM,
+            topic_alias_maximum: limits::TOPIC_ALIAS_MAXIMUM,
+            filters_per_packet_max: limits::FILTERS_PER_PACKET_MAX,
+            subscriptions_max: limits::SUBSCRIPTIONS_PER_SESSION_MAX,
+            keep_alive_max_s: u16::MAX,
+            connect_timeout_ms: limits::CONNECT_TIMEOUT_MS,
+            allow_anonymous: true,
+            pending_bytes_max: 4 * limits::PACKET_BYTES_MAX as usize,
+            assigned_client_id_prefix: "banyan-".to_owned(),
+        }
+    }
+}

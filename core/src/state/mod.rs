@@ -1,0 +1,152 @@
+//! `apply`, and the queries.
+//!
+//! [`State`] is what every node computes from the log. [`State::apply`] is a pure function of the state and the entry: no
+//! clock (log time comes with the entry), no settings, no unordered map. The same entries give the same rows, outcomes,
+//! changes and [`Digest`] on every node, wherever its checkpoints fell.
+//!
+//! ```text
+//! Entry ──► apply ──┬─► rows: one topic row and its index rows per change          rows.rs
+//!                   ├─► Applied.batches, Applied.origins: answers for waiters      outcome.rs
+//!                   └─► Applied.changes: what subscribers see, in order            change.rs
+//! ```
+//!
+//! | file | concept |
+//! |---|---|
+//! | `apply` | entries and batches: log time, origin streams, deadlines |
+//! | `put`, `delete`, `delete_filter`, `event` | one operation each |
+//! | `winner` | newest timestamp wins, exactly |
+//! | `expire`, `compact` | the leader's housekeeping |
+//! | `rows` | a topic's row with its indexes, counts and digest |
+//! | `origin` | lives and sequences of origins |
+//! | `digest` | the order-independent digest |
+//! | `checkpoint` | open, freeze, thaw |
+//! | `view`, `export` | queries on a frozen state; a copy of it for another node |
+//!
+//! # What `apply` decides
+//!
+//! 1. Each operation of a batch stands alone: a batch is not atomic.
+//! 2. Conditions are decided first, then whether the timestamp is too far ahead, then which timestamp wins. A met condition
+//!    with a losing timestamp is a failed condition.
+//! 3. The greater of (timestamp, value over delete, payload, metadata) wins. Equal in all: nothing changes.
+//! 4. A write without a timestamp gets the greater of log time and one more than the topic's latest timestamp, its
+//!    tombstone's included.
+//! 5. A delete with a timestamp leaves a tombstone even where there was no value, and is a change like any other. A delete
+//!    without one, of a topic without a value, is [`Outcome::NotFound`].
+//! 6. One operation takes one revision if it changes anything or is an event, otherwise none. Topics of one revision are
+//!    told apart by ordinal.
+//! 7. An expired record leaves a tombstone with the record's timestamp.
+
+mod apply;
+mod change;
+mod checkpoint;
+mod compact;
+mod delete;
+mod delete_filter;
+mod digest;
+mod event;
+mod expire;
+mod export;
+mod origin;
+mod outcome;
+mod put;
+mod rows;
+mod view;
+mod winner;
+
+#[cfg(test)]
+mod model_test;
+#[cfg(test)]
+mod state_test;
+#[cfg(test)]
+mod testing;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::keyspace::OriginRow;
+use crate::keyspace::meta::Position;
+use crate::store::Layered;
+
+pub use crate::keyspace::meta::AppliedId;
+pub use apply::{Applied, ApplyError};
+pub use change::{Change, ChangeKind, DeleteCause};
+pub use checkpoint::{FrozenState, OpenError};
+pub use digest::Digest;
+pub use outcome::{BatchOutcome, Disposition, OriginOpened, Outcome};
+pub use view::{ChangeRow, StateView};
+
+/// The replicated state of one node: a store, the changes since its last checkpoint, and where both stand.
+///
+/// One thread applies; any number read [views](State::view).
+pub struct State {
+    layer: Layered,
+    /// Kept here and written into the layer by [`State::freeze`] only.
+    position: Position,
+    /// As `position`. Shared with views.
+    origins: Arc<BTreeMap<u64, OriginRow>>,
+    /// As `position`.
+    membership: Option<Bytes>,
+    /// What of the two above has changed since the last freeze.
+    changed: checkpoint::Changed,
+    /// The last log entry that the store holds.
+    checkpointed: Option<AppliedId>,
+    /// The last log entry of the checkpoint begun last.
+    freezing: Option<AppliedId>,
+    /// The same on every node.
+    tombstone_bounds: compact::TombstoneBounds,
+}
+
+impl State {
+    /// The last log entry that was applied.
+    #[must_use]
+    pub const fn applied(&self) -> Option<AppliedId> {
+        self.position.applied
+    }
+
+    /// Revision of the last change or event; 0 before the first.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.position.revision
+    }
+
+    /// Log time: the greatest time of any applied entry, microseconds since the Unix epoch. Never steps back.
+    #[must_use]
+    pub const fn log_time_us(&self) -> u64 {
+        self.position.log_time_us
+    }
+
+    /// Digest of topics, tombstones and origins. Nodes with the same [`applied`](State::applied) have the same.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        Digest::new(self.position.digest)
+    }
+
+    /// Topics that hold a value.
+    #[must_use]
+    pub const fn topic_count(&self) -> u64 {
+        self.position.topic_count
+    }
+
+    /// The membership last set, as it was given.
+    #[must_use]
+    pub fn membership(&self) -> Option<Bytes> {
+        self.membership.clone()
+    }
+
+    /// Memory that changes since the last freeze take, bytes, nearly.
+    #[must_use]
+    pub fn active_bytes(&self) -> usize {
+        self.layer.active_bytes()
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("position", &self.position)
+            .field("origins", &self.origins)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,124 @@
+//! Checkpoints, recovery, copies.
+
+use super::*;
+
+fn busy_node() -> Harness {
+    let mut node = Harness::new();
+    node.state
+        .set_membership(next_id(&node.state), Bytes::from_static(b"members"));
+    for (text, expiry_s) in [("a", None), ("a/b", Some(5)), ("c", None)] {
+        node.run(Put {
+            expiry_s,
+            ..put(text, "1")
+        });
+    }
+    node.run(delete("c"));
+    node.run(event("x"));
+    node
+}
+
+fn assert_same(one: &State, other: &State) {
+    assert_eq!(one.position, other.position);
+    assert_eq!(one.origins, other.origins);
+    assert_eq!(one.membership, other.membership);
+    assert_eq!(rows(one), rows(other));
+    verify(other);
+}
+
+#[test]
+fn an_empty_store_opens_as_the_empty_state() {
+    let state = open(&MemoryStore::new());
+    assert_eq!((state.applied(), state.revision(), state.log_time_us()), (None, 0, 0));
+    assert_eq!((state.digest(), state.membership()), (Digest::default(), None));
+    assert_eq!((state.next_expiry_us(), state.compaction_due()), (Ok(None), Ok(false)));
+}
+
+#[test]
+fn a_checkpoint_restores_everything() {
+    let mut node = busy_node();
+    assert_eq!(
+        open(&node.store).applied(),
+        None,
+        "nothing is written before the checkpoint"
+    );
+    node.checkpoint();
+    assert_same(&node.state, &open(&node.store));
+    // And again from there, where most rows have not changed.
+    node.run(put("a", "2"));
+    node.checkpoint();
+    assert_same(&node.state, &open(&node.store));
+}
+
+#[test]
+fn applying_goes_on_while_a_checkpoint_is_written() {
+    let mut node = busy_node();
+    let frozen = node.state.freeze();
+    assert!(node.state.is_frozen());
+    assert_eq!(frozen.applied, node.state.applied());
+    let at_freeze = node.state.position;
+    node.run(put("a", "2"));
+    node.run(delete("a/b"));
+    node.store.write(frozen.to_batch()).unwrap();
+    assert_eq!(open(&node.store).position, at_freeze);
+    node.run(put("d", "3"));
+    node.state.thaw();
+    verify(&node.state);
+    node.checkpoint();
+    assert_same(&node.state, &open(&node.store));
+}
+
+#[test]
+fn rewriting_a_topic_leaves_no_trail_in_the_layer() {
+    let mut node = Harness::new();
+    node.run(put("a", "1"));
+    let bytes = node.state.active_bytes();
+    for _ in 0..50 {
+        node.run(put("a", "2"));
+    }
+    assert_eq!(node.state.active_bytes(), bytes);
+}
+
+#[test]
+fn rows_without_a_position_are_refused() {
+    let store = MemoryStore::new();
+    store
+        .write(vec![(Bytes::from_static(b"\x10a"), Some(Bytes::from_static(b"?")))])
+        .unwrap();
+    assert_eq!(State::open(Arc::new(store.clone())).unwrap_err(), OpenError::NoPosition);
+    store
+        .write(vec![(Bytes::from_static(&[1, 1]), Some(Bytes::from_static(b"?")))])
+        .unwrap();
+    assert!(matches!(State::open(Arc::new(store)), Err(OpenError::Format(_))));
+}
+
+#[test]
+fn an_export_makes_an_equal_state() {
+    let mut node = busy_node();
+    node.checkpoint();
+    node.run(put("e", "9"));
+    node.items(&[Item::OpenOrigin { node_id: 8, nonce: 3 }]);
+    let view = node.state.view();
+    node.run(put("later", "x"));
+    for bytes_max in [1, 50, 1_000_000] {
+        let copy = MemoryStore::new();
+        let mut replacement = copy.begin_replacement().unwrap();
+        let (mut last, mut chunk, mut more) = (None, Vec::new(), true);
+        while more {
+            more = view.export_chunk(last.as_deref(), bytes_max, &mut chunk).unwrap();
+            for (key, value) in chunk.drain(..) {
+                last = Some(key.to_vec());
+                replacement.push(key, value).unwrap();
+            }
+        }
+        replacement.install().unwrap();
+        let state = open(&copy);
+        assert_eq!(state.position, view.position());
+        assert_eq!(
+            (state.origins.as_ref(), state.membership()),
+            (view.origins.as_ref(), view.membership())
+        );
+        assert!(state.view().get(&topic("e")).unwrap().is_some());
+        assert!(state.view().get(&topic("later")).unwrap().is_none());
+        verify(&state);
+    }
+}

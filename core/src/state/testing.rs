@@ -1,0 +1,255 @@
+//! A state with its log, driven by tests.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Applied, AppliedId, BatchOutcome, Disposition, Outcome, State};
+use crate::command::{
+    BatchBuilder, BatchId, Condition, Delete, DeleteFilter, EntryBuilder, Event, Item, Operation, Put,
+};
+use crate::keyspace::change::change_of_key;
+use crate::keyspace::expiry::expiry_of_key;
+use crate::keyspace::tombstone::tombstone_age_of_key;
+use crate::keyspace::{KeyKind, Tombstone, TopicRecord};
+use crate::metadata::Metadata;
+use crate::store::{Direction, MemoryStore, ReadView, Store};
+use crate::topic::{TopicFilter, TopicName};
+
+/// The origin that [`Harness`] opens.
+pub(super) const NODE: u64 = 7;
+/// Log time at which a [`Harness`] starts.
+pub(super) const START_US: u64 = 1_000_000_000;
+
+pub(super) fn topic(text: &str) -> TopicName {
+    TopicName::parse(text).unwrap()
+}
+
+pub(super) fn put(text: &str, payload: &str) -> Put {
+    Put {
+        topic: topic(text),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        metadata: Metadata::empty(),
+        publisher: Bytes::from_static(b"writer"),
+        timestamp_us: None,
+        expiry_s: None,
+        condition: Condition::None,
+        qos: 1,
+    }
+}
+
+pub(super) fn delete(text: &str) -> Delete {
+    Delete {
+        topic: topic(text),
+        publisher: Bytes::from_static(b"writer"),
+        timestamp_us: None,
+        condition: Condition::None,
+        metadata: Metadata::empty(),
+        qos: 1,
+    }
+}
+
+pub(super) fn delete_filter(filter: &str, limit: u32) -> Operation {
+    let filter = TopicFilter::parse(filter).unwrap();
+    Operation::DeleteFilter(DeleteFilter {
+        filter,
+        limit,
+        publisher: Bytes::from_static(b"writer"),
+    })
+}
+
+pub(super) fn event(text: &str) -> Operation {
+    Operation::Event(Event {
+        topic: topic(text),
+        payload: Bytes::from_static(b"now"),
+        metadata: Metadata::empty(),
+        publisher: Bytes::from_static(b"writer"),
+        qos: 1,
+        expiry_s: None,
+    })
+}
+
+impl From<Put> for Operation {
+    fn from(put: Put) -> Self {
+        Self::Put(put)
+    }
+}
+
+impl From<Delete> for Operation {
+    fn from(delete: Delete) -> Self {
+        Self::Delete(delete)
+    }
+}
+
+pub(super) fn batch(id: BatchId, deadline_us: u64, operations: &[Operation]) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    operations.iter().for_each(|operation| builder.push(operation));
+    builder.finish(id, deadline_us)
+}
+
+pub(super) fn entry(time_us: u64, items: &[Item]) -> Bytes {
+    let mut builder = EntryBuilder::new();
+    items.iter().for_each(|item| builder.push_item(item));
+    builder.finish(time_us)
+}
+
+pub(super) fn open(store: &MemoryStore) -> State {
+    State::open(Arc::new(store.clone())).unwrap()
+}
+
+/// The log id of the entry after the last applied one.
+pub(super) fn next_id(state: &State) -> AppliedId {
+    AppliedId {
+        term: 1,
+        node_id: 1,
+        index: state.applied().map_or(0, |applied| applied.index + 1),
+    }
+}
+
+/// A state over a memory store, with one origin opened.
+pub(super) struct Harness {
+    pub(super) state: State,
+    pub(super) store: MemoryStore,
+    pub(super) now_us: u64,
+    sequence: u64,
+}
+
+impl Harness {
+    pub(super) fn new() -> Self {
+        let store = MemoryStore::new();
+        let mut harness = Self {
+            state: open(&store),
+            store,
+            now_us: START_US,
+            sequence: 0,
+        };
+        harness.items(&[Item::OpenOrigin {
+            node_id: NODE,
+            nonce: 1,
+        }]);
+        harness
+    }
+
+    pub(super) fn items(&mut self, items: &[Item]) -> Applied {
+        let applied = self
+            .state
+            .apply(next_id(&self.state), &entry(self.now_us, items))
+            .unwrap();
+        verify(&self.state);
+        applied
+    }
+
+    /// Applies one batch, the next of the origin.
+    pub(super) fn batch(&mut self, operations: &[Operation]) -> (Vec<Outcome>, Applied) {
+        self.sequence += 1;
+        let id = BatchId {
+            node_id: NODE,
+            incarnation: 1,
+            sequence: self.sequence,
+        };
+        let applied = self.items(&[Item::Batch(batch(id, u64::MAX, operations))]);
+        let [
+            BatchOutcome {
+                disposition: Disposition::Taken(outcomes),
+                ..
+            },
+        ] = &applied.batches[..]
+        else {
+            panic!("{applied:?}")
+        };
+        (outcomes.clone(), applied)
+    }
+
+    /// Applies one operation and gives its outcome. One that changes nothing must leave everything as it is.
+    pub(super) fn run(&mut self, operation: impl Into<Operation>) -> Outcome {
+        self.run_changes(operation).0
+    }
+
+    pub(super) fn run_changes(&mut self, operation: impl Into<Operation>) -> (Outcome, Vec<super::Change>) {
+        let (revision, rows) = (self.state.revision(), rows(&self.state));
+        let (mut outcomes, applied) = self.batch(&[operation.into()]);
+        let outcome = outcomes.remove(0);
+        let changed = match &outcome {
+            Outcome::Applied { .. } | Outcome::Deleted { .. } | Outcome::Published { .. } => true,
+            Outcome::DeletedMany { count, .. } => *count > 0,
+            _ => false,
+        };
+        assert_eq!(self.state.revision(), revision + u64::from(changed), "{outcome:?}");
+        assert_eq!(applied.changes.is_empty(), !changed, "{outcome:?}");
+        if !changed {
+            assert_eq!(self::rows(&self.state), rows, "{outcome:?}");
+        }
+        (outcome, applied.changes)
+    }
+
+    pub(super) fn get(&self, text: &str) -> Option<TopicRecord> {
+        self.state.view().get(&topic(text)).unwrap()
+    }
+
+    pub(super) fn tombstone(&self, text: &str) -> Option<Tombstone> {
+        self.state.view().tombstone(&topic(text)).unwrap()
+    }
+
+    pub(super) fn checkpoint(&mut self) {
+        checkpoint(&mut self.state, &self.store);
+    }
+}
+
+pub(super) fn checkpoint(state: &mut State, store: &MemoryStore) {
+    let frozen = state.freeze();
+    store.write(frozen.to_batch()).unwrap();
+    state.thaw();
+}
+
+/// All rows but those of origins and meta.
+pub(super) fn rows(state: &State) -> Vec<(Bytes, Bytes)> {
+    let view = state.view();
+    view.read_view()
+        .range(&[KeyKind::Topic as u8], None, Direction::Ascending)
+        .collect::<Result<_, _>>()
+        .unwrap()
+}
+
+/// Checks what must hold between any two entries: indexes, counts and digest follow from the topic rows.
+pub(super) fn verify(state: &State) {
+    let view = state.view();
+    let (mut positions, mut expiries, mut ages) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut changes, mut expiry_rows, mut age_rows) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut topics, mut tombstones) = (Vec::new(), Vec::new());
+    for (key, value) in rows(state) {
+        let stored = key.slice(1..);
+        match KeyKind::of_key(&key).unwrap() {
+            KeyKind::Topic => {
+                let record = TopicRecord::parse(value).unwrap();
+                assert!(record.revision() <= state.revision());
+                assert!(record.created_revision() <= record.revision());
+                positions.push(((record.revision(), record.ordinal()), stored.clone()));
+                expiries.extend(record.expires_at_us().map(|time| (time, stored.clone())));
+                topics.push(stored);
+            }
+            KeyKind::Tombstone => {
+                let tombstone = Tombstone::parse(&value).unwrap();
+                positions.push(((tombstone.revision, tombstone.ordinal), stored.clone()));
+                ages.push(((tombstone.revision, tombstone.ordinal), stored.clone()));
+                assert!(!topics.contains(&stored), "record and tombstone of one topic");
+                tombstones.push(stored);
+            }
+            KeyKind::Change => changes.push((change_of_key(&key).unwrap(), value)),
+            KeyKind::Expiry => {
+                let (time, stored) = expiry_of_key(&key).unwrap();
+                expiry_rows.push((time, Bytes::copy_from_slice(stored)));
+            }
+            KeyKind::TombstoneAge => age_rows.push((tombstone_age_of_key(&key).unwrap(), value)),
+            KeyKind::Meta | KeyKind::Origin => unreachable!("not among these rows"),
+        }
+    }
+    positions.sort();
+    expiries.sort();
+    ages.sort();
+    assert_eq!(changes, positions);
+    assert_eq!(expiry_rows, expiries);
+    assert_eq!(age_rows, ages);
+    assert_eq!(view.topic_count, topics.len() as u64);
+    assert_eq!(view.tombstone_count, tombstones.len() as u64);
+    assert_eq!(view.full_digest().unwrap(), state.digest());
+}

@@ -1,0 +1,259 @@
+//! Queries on a frozen state.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::digest::RowSum;
+use super::{AppliedId, Digest, State};
+use crate::keyspace::change::{change_key, change_of_key};
+use crate::keyspace::meta::Position;
+use crate::keyspace::origin::origin_key;
+use crate::keyspace::record::FormatError;
+use crate::keyspace::scan::{Scan, Selection};
+use crate::keyspace::tombstone::tombstone_key;
+use crate::keyspace::topic::{stored_topic, topic_of_stored};
+use crate::keyspace::{KeyKind, OriginRow, Tombstone, TopicRecord, topic_key};
+use crate::store::{Direction, LayeredView, ReadView, StoreError};
+use crate::topic::TopicName;
+
+/// The state at one log entry, unchanged by what is applied later. Cheap to take and to clone; it holds back memory and
+/// disk space until dropped.
+#[derive(Clone)]
+pub struct StateView {
+    /// The last log entry it shows.
+    pub applied: Option<AppliedId>,
+    /// Revision of its last change or event.
+    pub revision: u64,
+    /// Log time, microseconds since the Unix epoch.
+    pub log_time_us: u64,
+    /// Digest of topics, tombstones and origins.
+    pub digest: Digest,
+    /// Topics that hold a value.
+    pub topic_count: u64,
+    /// Tombstones that are kept.
+    pub tombstone_count: u64,
+    /// [`changes_after`](Self::changes_after) is complete from this revision on: deletions up to it may be forgotten.
+    pub compacted_revision: u64,
+    pub(super) origins: Arc<BTreeMap<u64, OriginRow>>,
+    pub(super) membership: Option<Bytes>,
+    pub(super) view: LayeredView,
+}
+
+/// The latest change of a topic: exactly one of `record` and `tombstone` is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeRow {
+    /// Revision of the change.
+    pub revision: u64,
+    /// Place among the topics that the revision changed.
+    pub ordinal: u32,
+    /// The topic.
+    pub topic: TopicName,
+    /// Its value, if it was written last.
+    pub record: Option<TopicRecord>,
+    /// What remains, if it was deleted last.
+    pub tombstone: Option<Tombstone>,
+}
+
+impl State {
+    /// The present state, unchanged by what is applied later. Costs no reading.
+    #[must_use]
+    pub fn view(&self) -> StateView {
+        let Position {
+            applied,
+            revision,
+            log_time_us,
+            digest,
+            topic_count,
+            tombstone_count,
+            compacted_revision,
+        } = self.position;
+        StateView {
+            applied,
+            revision,
+            log_time_us,
+            digest: Digest::new(digest),
+            topic_count,
+            tombstone_count,
+            compacted_revision,
+            origins: Arc::clone(&self.origins),
+            membership: self.membership.clone(),
+            view: self.layer.view(),
+        }
+    }
+}
+
+impl StateView {
+    /// The value of `topic`.
+    ///
+    /// # Errors
+    /// The store could not be read, or is damaged.
+    pub fn get(&self, topic: &TopicName) -> Result<Option<TopicRecord>, StoreError> {
+        self.record(&topic_key(topic))
+    }
+
+    /// The tombstone of `topic`.
+    ///
+    /// # Errors
+    /// The store could not be read, or is damaged.
+    pub fn tombstone(&self, topic: &TopicName) -> Result<Option<Tombstone>, StoreError> {
+        self.tombstone_row(&stored_topic(topic))
+    }
+
+    /// Reads `selection` in `direction`. The scan owns what it reads.
+    #[must_use]
+    pub fn scan(&self, selection: Selection, direction: Direction) -> Scan {
+        Scan::new(Arc::new(self.view.clone()), selection, direction)
+    }
+
+    /// As [`scan`](Self::scan), from behind `last`.
+    #[must_use]
+    pub fn resume_scan(&self, selection: Selection, direction: Direction, last: &TopicName) -> Scan {
+        Scan::resume_after(Arc::new(self.view.clone()), selection, direction, last)
+    }
+
+    /// The latest changes of topics after the position (`revision`, `ordinal`), oldest first, at most `rows_max`. Fewer
+    /// than that: there are no more.
+    ///
+    /// Complete, that is with every deletion, if `revision` is at least
+    /// [`compacted_revision`](Self::compacted_revision).
+    ///
+    /// # Errors
+    /// The store could not be read, or is damaged.
+    pub fn changes_after(&self, revision: u64, ordinal: u32, rows_max: usize) -> Result<Vec<ChangeRow>, StoreError> {
+        let lower = match (revision.checked_add(1), ordinal.checked_add(1)) {
+            (_, Some(ordinal)) => change_key(revision, ordinal),
+            (Some(revision), None) => change_key(revision, 0),
+            (None, None) => return Ok(Vec::new()),
+        };
+        let (_, upper) = KeyKind::Change.range();
+        let rows = self.view.range(&lower, Some(&upper), Direction::Ascending);
+        rows.take(rows_max)
+            .map(|row| row.and_then(|(key, stored)| self.change_row(&key, &stored)))
+            .collect()
+    }
+
+    /// Position (revision, ordinal) of the oldest change that [`changes_after`](Self::changes_after) knows.
+    ///
+    /// # Errors
+    /// The store could not be read, or is damaged.
+    pub fn oldest_change(&self) -> Result<Option<(u64, u32)>, StoreError> {
+        let (lower, upper) = KeyKind::Change.range();
+        match self
+            .view
+            .range(&lower, Some(&upper), Direction::Ascending)
+            .next()
+            .transpose()?
+        {
+            Some((key, _)) => change_of_key(&key).map(Some).map_err(damaged),
+            None => Ok(None),
+        }
+    }
+
+    /// The rows beneath, for reading topics. Rows of kinds Meta and Origin are those of the last checkpoint; for all of
+    /// them as they are now see [`export_chunk`](Self::export_chunk).
+    #[must_use]
+    pub const fn read_view(&self) -> &LayeredView {
+        &self.view
+    }
+
+    /// The membership last set, as it was given.
+    #[must_use]
+    pub fn membership(&self) -> Option<Bytes> {
+        self.membership.clone()
+    }
+
+    /// The digest, computed anew from every row. Equal to [`digest`](Self::digest) unless something is damaged.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub fn full_digest(&self) -> Result<Digest, StoreError> {
+        let mut sum = 0_u128;
+        for (node_id, row) in &*self.origins {
+            sum.replace_row(&origin_key(*node_id), None, Some(&row.to_bytes()));
+        }
+        for kind in [KeyKind::Topic, KeyKind::Tombstone] {
+            let (lower, upper) = kind.range();
+            for row in self.view.range(&lower, Some(&upper), Direction::Ascending) {
+                let (key, value) = row?;
+                sum.replace_row(&key, None, Some(&value));
+            }
+        }
+        Ok(Digest::new(sum))
+    }
+
+    /// Where the state stands, as a checkpoint writes it.
+    pub(super) const fn position(&self) -> Position {
+        let Self {
+            applied,
+            revision,
+            log_time_us,
+            topic_count,
+            tombstone_count,
+            compacted_revision,
+            ..
+        } = *self;
+        let digest = self.digest.as_u128();
+        Position {
+            applied,
+            revision,
+            log_time_us,
+            digest,
+            topic_count,
+            tombstone_count,
+            compacted_revision,
+        }
+    }
+
+    fn record(&self, topic_key: &[u8]) -> Result<Option<TopicRecord>, StoreError> {
+        self.view
+            .get(topic_key)?
+            .map(|value| TopicRecord::parse(value).map_err(damaged))
+            .transpose()
+    }
+
+    fn tombstone_row(&self, stored_topic: &[u8]) -> Result<Option<Tombstone>, StoreError> {
+        let value = self.view.get(&tombstone_key(stored_topic))?;
+        value.map(|value| Tombstone::parse(&value).map_err(damaged)).transpose()
+    }
+
+    fn change_row(&self, key: &[u8], stored: &[u8]) -> Result<ChangeRow, StoreError> {
+        let (revision, ordinal) = change_of_key(key).map_err(damaged)?;
+        let topic = topic_of_stored(stored)
+            .ok_or_else(|| damaged(FormatError::new("index of changes", "names what is no topic")))?;
+        let record = self.record(&topic_key(&topic))?;
+        let tombstone = if record.is_some() {
+            None
+        } else {
+            self.tombstone_row(stored)?
+        };
+        let found = match (&record, &tombstone) {
+            (Some(record), _) => Some((record.revision(), record.ordinal())),
+            (None, tombstone) => tombstone.map(|tombstone| (tombstone.revision, tombstone.ordinal)),
+        };
+        if found != Some((revision, ordinal)) {
+            return Err(damaged(FormatError::new("index of changes", "contradicts the topic")));
+        }
+        Ok(ChangeRow {
+            revision,
+            ordinal,
+            topic,
+            record,
+            tombstone,
+        })
+    }
+}
+
+impl std::fmt::Debug for StateView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StateView")
+            .field("position", &self.position())
+            .finish_non_exhaustive()
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "shape of map_err")]
+fn damaged(error: FormatError) -> StoreError {
+    StoreError(error.to_string())
+}

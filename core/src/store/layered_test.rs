@@ -1,0 +1,270 @@
+//! The layered map against an ordinary one: every operation, both directions, views that stay as they were.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::store::MemoryStore;
+
+type Model = BTreeMap<Bytes, Bytes>;
+
+fn key(number: u8) -> Bytes {
+    // Of different lengths, so that some are prefixes of others.
+    Bytes::from(match number % 3 {
+        0 => vec![number / 3],
+        1 => vec![number / 3, 0],
+        _ => vec![number / 3, 0, 1],
+    })
+}
+
+fn value(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+fn rows(view: &dyn ReadView, lower: &[u8], upper: Option<&[u8]>, direction: Direction) -> Vec<(Bytes, Bytes)> {
+    view.range(lower, upper, direction).map(Result::unwrap).collect()
+}
+
+fn expected(model: &Model, lower: &[u8], upper: Option<&[u8]>, direction: Direction) -> Vec<(Bytes, Bytes)> {
+    let inside = |key: &Bytes| key[..] >= *lower && upper.is_none_or(|upper| key[..] < *upper);
+    let mut rows: Vec<_> = model
+        .iter()
+        .filter(|(key, _)| inside(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    if direction == Direction::Descending {
+        rows.reverse();
+    }
+    rows
+}
+
+/// The value of `active_bytes`, counted afresh.
+fn counted_bytes(layered: &Layered) -> usize {
+    layered
+        .active
+        .iter()
+        .map(|(key, slot)| entry_bytes(key.len(), slot))
+        .sum()
+}
+
+fn layered() -> Layered {
+    Layered::new(Arc::new(MemoryStore::new()))
+}
+
+#[test]
+fn the_uppermost_layer_decides() {
+    let mut layered = layered();
+    for (number, text) in [(0, "base"), (3, "base"), (6, "base"), (9, "base")] {
+        layered.put(key(number), value(text));
+    }
+    let batch = layered.freeze().to_batch();
+    layered.base().write(batch).unwrap();
+    layered.thaw();
+    layered.put(key(3), value("frozen"));
+    layered.delete(key(6));
+    layered.put(key(9), value("frozen"));
+    layered.freeze();
+    layered.put(key(6), value("active"));
+    layered.delete(key(9));
+    let expected = [
+        (key(0), value("base")),
+        (key(3), value("frozen")),
+        (key(6), value("active")),
+    ];
+    assert_eq!(rows(&layered.view(), &[], None, Direction::Ascending), expected);
+    assert_eq!(layered.get(&key(9)).unwrap(), None);
+    assert_eq!(layered.get(&key(6)).unwrap(), Some(value("active")));
+}
+
+#[test]
+fn a_fresh_key_leaves_no_mark() {
+    let mut layered = layered();
+    layered.put_fresh(key(1), value("x"));
+    assert_eq!(layered.get(&key(1)).unwrap(), Some(value("x")));
+    layered.delete(key(1));
+    assert_eq!(layered.get(&key(1)).unwrap(), None);
+    assert_eq!(layered.active_bytes(), 0);
+    assert!(layered.freeze().is_empty());
+}
+
+#[test]
+fn a_fresh_key_that_was_frozen_is_marked_as_removed() {
+    let mut layered = layered();
+    layered.put_fresh(key(1), value("x"));
+    let frozen = layered.freeze();
+    layered.delete(key(1));
+    layered.base().write(frozen.to_batch()).unwrap();
+    layered.thaw();
+    assert_eq!(layered.get(&key(1)).unwrap(), None);
+    assert_eq!(layered.freeze().to_batch(), [(key(1), None)]);
+}
+
+#[test]
+fn a_key_that_the_layer_knows_is_not_fresh() {
+    let mut layered = layered();
+    layered.put(key(1), value("base"));
+    let frozen = layered.freeze();
+    layered.base().write(frozen.to_batch()).unwrap();
+    layered.thaw();
+    layered.delete(key(1));
+    layered.put_fresh(key(1), value("x"));
+    layered.delete(key(1));
+    assert_eq!(layered.get(&key(1)).unwrap(), None);
+}
+
+#[test]
+fn bytes_count_what_is_there() {
+    let mut layered = layered();
+    layered.put(key(0), value("12345"));
+    assert_eq!(layered.active_bytes(), 1 + 5 + ENTRY_OVERHEAD_BYTES);
+    layered.put(key(0), value("1"));
+    assert_eq!(layered.active_bytes(), 1 + 1 + ENTRY_OVERHEAD_BYTES);
+    layered.delete(key(0));
+    assert_eq!(layered.active_bytes(), 1 + ENTRY_OVERHEAD_BYTES);
+    assert_eq!(layered.freeze().bytes(), 1 + ENTRY_OVERHEAD_BYTES);
+    assert_eq!(layered.active_bytes(), 0);
+}
+
+#[test]
+#[should_panic(expected = "frozen already")]
+fn only_one_layer_is_frozen() {
+    let mut layered = layered();
+    layered.freeze();
+    layered.freeze();
+}
+
+#[test]
+fn nothing_follows_an_error_of_the_base() {
+    struct Failing;
+    impl ReadView for Failing {
+        fn get(&self, _: &[u8]) -> Result<Option<Bytes>, StoreError> {
+            Err(StoreError(String::from("lost")))
+        }
+        fn range<'a>(&'a self, _: &[u8], _: Option<&[u8]>, _: Direction) -> RangeIter<'a> {
+            let failure = std::iter::once(Err(StoreError(String::from("lost"))));
+            Box::new(std::iter::once(Ok((key(3), Bytes::new()))).chain(failure))
+        }
+    }
+    let mut layered = layered();
+    for number in [0, 6, 9] {
+        layered.put(key(number), Bytes::new());
+    }
+    let view = LayeredView {
+        base: Arc::new(Failing),
+        ..layered.view()
+    };
+    let keys: Vec<_> = view
+        .range(&[], None, Direction::Ascending)
+        .map(|row| row.map(|(key, _)| key))
+        .collect();
+    assert_eq!(keys, [Ok(key(0)), Ok(key(3)), Err(StoreError(String::from("lost")))]);
+}
+
+/// One step of the model test.
+#[derive(Debug, Clone)]
+enum Step {
+    Put(u8, u8),
+    /// Of a key that was never used before.
+    PutFresh(u8),
+    Delete(u8),
+    DeleteFresh(prop::sample::Index),
+    Freeze,
+    Write,
+    Thaw,
+    View,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => (0..40_u8, any::<u8>()).prop_map(|(key, value)| Step::Put(key, value)),
+        3 => any::<u8>().prop_map(Step::PutFresh),
+        5 => (0..40_u8).prop_map(Step::Delete),
+        2 => any::<prop::sample::Index>().prop_map(Step::DeleteFresh),
+        1 => Just(Step::Freeze),
+        1 => Just(Step::Write),
+        1 => Just(Step::Thaw),
+        1 => Just(Step::View),
+    ];
+    prop::collection::vec(step, 0..120)
+}
+
+proptest! {
+    #[test]
+    fn behaves_as_one_map(
+        steps in steps(),
+        bounds in prop::collection::vec((0..44_u8, prop::option::of(0..44_u8)), 1..6),
+    ) {
+        let store = MemoryStore::new();
+        let mut layered = Layered::new(Arc::new(store.clone()));
+        let mut model = Model::new();
+        let mut frozen: Option<(FrozenLayer, Model)> = None;
+        let mut written = false;
+        let mut views = vec![(layered.view(), model.clone())];
+        let mut fresh_keys: Vec<Bytes> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Put(number, content) => {
+                    layered.put(key(number), Bytes::from(vec![content; usize::from(content % 5)]));
+                    model.insert(key(number), Bytes::from(vec![content; usize::from(content % 5)]));
+                }
+                Step::PutFresh(content) => {
+                    let fresh = Bytes::from(vec![5, fresh_keys.len() as u8, 7]);
+                    fresh_keys.push(fresh.clone());
+                    layered.put_fresh(fresh.clone(), Bytes::from(vec![content]));
+                    model.insert(fresh, Bytes::from(vec![content]));
+                }
+                Step::Delete(number) => {
+                    layered.delete(key(number));
+                    model.remove(&key(number));
+                }
+                Step::DeleteFresh(index) if !fresh_keys.is_empty() => {
+                    let fresh = index.get(&fresh_keys);
+                    layered.delete(fresh.clone());
+                    model.remove(fresh);
+                }
+                Step::Freeze if !layered.is_frozen() => {
+                    frozen = Some((layered.freeze(), model.clone()));
+                    written = false;
+                }
+                Step::Write => if let Some((layer, at)) = &frozen {
+                    store.write(layer.to_batch()).unwrap();
+                    written = true;
+                    // The checkpoint alone is the state at the moment of the freeze.
+                    prop_assert_eq!(
+                        rows(&*store.view(), &[], None, Direction::Ascending),
+                        expected(at, &[], None, Direction::Ascending)
+                    );
+                },
+                Step::Thaw if written => {
+                    layered.thaw();
+                    frozen = None;
+                    written = false;
+                }
+                Step::View => views.push((layered.view(), model.clone())),
+                _ => {}
+            }
+            prop_assert_eq!(layered.is_frozen(), frozen.is_some());
+            prop_assert_eq!(layered.active_bytes(), counted_bytes(&layered));
+        }
+        views.push((layered.view(), model.clone()));
+        for (view, model) in &views {
+            for number in 0..44 {
+                prop_assert_eq!(view.get(&key(number)).unwrap(), model.get(&key(number)).cloned());
+            }
+            for direction in [Direction::Ascending, Direction::Descending] {
+                for (lower, upper) in &bounds {
+                    let (lower, upper) = (key(*lower), upper.map(key));
+                    prop_assert_eq!(
+                        rows(view, &lower, upper.as_deref(), direction),
+                        expected(model, &lower, upper.as_deref(), direction)
+                    );
+                }
+                prop_assert_eq!(rows(view, &[], None, direction), expected(model, &[], None, direction));
+            }
+        }
+        for number in 0..44 {
+            prop_assert_eq!(layered.get(&key(number)).unwrap(), model.get(&key(number)).cloned());
+        }
+    }
+}
