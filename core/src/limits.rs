@@ -78,8 +78,6 @@ pub const STORE_KEY_BYTES_MAX: usize = 65_535;
 // The longest key is an expiry index entry: kind, expiry time, topic.
 const _: () = assert!(1 + 8 + TOPIC_BYTES_MAX <= STORE_KEY_BYTES_MAX);
 // A batch may pass its target by one command, an entry by one batch, and both must fit into a peer frame.
-const _: () = assert!(
-    ENTRY_BYTES_TARGET + BATCH_BYTES_TARGET + 2 * (PACKET_BYTES_MAX as usize) < PEER_FRAME_BYTES_MAX
-);
+const _: () = assert!(ENTRY_BYTES_TARGET + BATCH_BYTES_TARGET + 2 * (PACKET_BYTES_MAX as usize) < PEER_FRAME_BYTES_MAX);
 const _: () = assert!(CONNECT_BYTES_MAX <= PACKET_BYTES_MAX);
 const _: () = assert!(METADATA_BYTES_MAX + TOPIC_BYTES_MAX < PACKET_BYTES_MAX as usize);

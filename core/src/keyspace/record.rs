@@ -127,6 +127,12 @@ impl TopicRecord {
         std::str::from_utf8(&self.0[HEADER_BYTES..self.metadata_at()]).unwrap_or_default()
     }
 
+    /// As [`publisher`](Self::publisher), a slice of the record.
+    #[must_use]
+    pub fn publisher_bytes(&self) -> Bytes {
+        self.slice(HEADER_BYTES..self.metadata_at())
+    }
+
     /// What the publisher says about the payload; a slice of the record.
     #[must_use]
     pub fn metadata(&self) -> Metadata {

@@ -158,6 +158,12 @@ impl StateView {
         &self.view
     }
 
+    /// Where the origin `node_id` stands.
+    #[must_use]
+    pub fn origin(&self, node_id: u64) -> Option<&OriginRow> {
+        self.origins.get(&node_id)
+    }
+
     /// The membership last set, as it was given.
     #[must_use]
     pub fn membership(&self) -> Option<Bytes> {

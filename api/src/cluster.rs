@@ -1,0 +1,79 @@
+//! Members of the cluster and their progress.
+
+use serde::{Deserialize, Serialize};
+
+/// Answer to `GET /v1/cluster`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    /// The identity of the cluster, given at bootstrap, hexadecimal.
+    pub cluster_id: String,
+    /// The node that answered.
+    pub node_id: u64,
+    /// The term the answering node is in.
+    pub term: u64,
+    /// The leader, if the answering node knows one.
+    pub leader: Option<u64>,
+    /// Voters that must agree on a write.
+    pub quorum: usize,
+    /// Every member.
+    pub members: Vec<Member>,
+}
+
+/// Answer to `GET /v1/cluster/members`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Members {
+    /// Every member.
+    pub items: Vec<Member>,
+}
+
+/// One member. What only the member itself knows is absent while it cannot be reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The node's id.
+    pub id: u64,
+    /// `leader`, `voter` or `learner`.
+    pub role: String,
+    /// Whether the answering node reaches it.
+    pub reachable: bool,
+    /// Where other nodes reach it.
+    pub peer_address: String,
+    /// Where MQTT clients reach it.
+    pub mqtt_address: Option<String>,
+    /// Where HTTP clients reach it.
+    pub http_address: Option<String>,
+    /// Version of its program.
+    pub version: Option<String>,
+    /// The term it is in.
+    pub term: Option<u64>,
+    /// Index of the last log entry in its log.
+    pub last_log_index: Option<u64>,
+    /// Index of the last committed log entry it knows.
+    pub committed_index: Option<u64>,
+    /// Index of the last log entry in its state.
+    pub applied_index: Option<u64>,
+    /// Index of the last log entry that is purged.
+    pub purged_index: Option<u64>,
+    /// Index of the last log entry that its checkpoint covers.
+    pub snapshot_index: Option<u64>,
+    /// The revision of its state.
+    pub revision: Option<u64>,
+    /// The digest of its state, hexadecimal: equal on all nodes at equal applied index.
+    pub digest: Option<String>,
+    /// The number of topics that hold a value.
+    pub topic_count: Option<u64>,
+    /// The number of MQTT clients connected to it.
+    pub client_count: Option<u64>,
+    /// Appends to its log that were made durable, since it started.
+    pub log_appends: Option<u64>,
+    /// Syncs of log and vote, since it started.
+    pub log_fsyncs: Option<u64>,
+    /// Why it cannot serve, if it cannot.
+    pub not_ready: Option<String>,
+}
+
+/// Answer to `/health/live` and `/health/ready`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// `ok`.
+    pub status: String,
+}

@@ -1,0 +1,156 @@
+//! One MQTT connection: the handshake, then packets in and bytes out.
+
+use std::io;
+use std::time::Duration;
+
+use banyan_core::mqtt::packet::{Connect, Disconnect, Packet, ProtocolVersion};
+use banyan_core::mqtt::{DecodeError, DecodeLimits, ReasonCode, decode_as_client, encode};
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Time to connect and to be answered.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a connection could not be made, or ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    #[error("{}", .0.kind())]
+    Io(#[from] io::Error),
+    #[error("closed by the broker")]
+    Closed,
+    #[error("no answer to CONNECT within {} s", CONNECT_TIMEOUT.as_secs())]
+    Timeout,
+    #[error("CONNECT refused: {0}")]
+    Refused(ReasonCode),
+    #[error("DISCONNECT from the broker: {0}")]
+    Disconnected(ReasonCode),
+    #[error("no acknowledgement for {0} s")]
+    Stalled(u64),
+    #[error("the broker sent what is no MQTT: {0}")]
+    Decode(#[from] DecodeError),
+    #[error("the broker sent an unexpected packet")]
+    Unexpected,
+}
+
+/// A connection after CONNACK.
+pub(crate) struct Client {
+    stream: TcpStream,
+    version: ProtocolVersion,
+    received: BytesMut,
+    unsent: BytesMut,
+    /// Messages the broker lets us have in flight.
+    pub(crate) receive_maximum: u16,
+}
+
+impl Client {
+    /// Connects to `address` (`host:port`) with a clean session and no keep alive.
+    pub(crate) async fn connect(address: &str, version: ProtocolVersion, client_id: &str) -> Result<Self, ClientError> {
+        timeout(CONNECT_TIMEOUT, Self::handshake(address, version, client_id))
+            .await
+            .map_err(|_| ClientError::Timeout)?
+    }
+
+    async fn handshake(address: &str, version: ProtocolVersion, client_id: &str) -> Result<Self, ClientError> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let mut client = Self {
+            stream,
+            version,
+            received: BytesMut::with_capacity(16 * 1024),
+            unsent: BytesMut::with_capacity(16 * 1024),
+            receive_maximum: u16::MAX,
+        };
+        encode(&connect_packet(version, client_id), version, &mut client.unsent);
+        loop {
+            client.flush()?;
+            client.wait().await?;
+            match client.next_packet()? {
+                None => {}
+                Some(Packet::ConnAck(connack)) if connack.reason.is_failure() => {
+                    return Err(ClientError::Refused(connack.reason));
+                }
+                Some(Packet::ConnAck(connack)) => {
+                    client.receive_maximum = connack.receive_maximum.unwrap_or(u16::MAX);
+                    return Ok(client);
+                }
+                Some(_) => return Err(ClientError::Unexpected),
+            }
+        }
+    }
+
+    /// Bytes to be sent are appended here; [`flush`](Self::flush) sends them.
+    pub(crate) fn unsent(&mut self) -> &mut BytesMut {
+        &mut self.unsent
+    }
+
+    /// Sends as much as the socket takes; [`wait`](Self::wait) sends the rest when it takes more.
+    pub(crate) fn flush(&mut self) -> Result<(), ClientError> {
+        while !self.unsent.is_empty() {
+            match self.stream.try_write(&self.unsent) {
+                Ok(sent) if sent == self.unsent.len() => self.unsent.clear(), // keeps the buffer's start
+                Ok(sent) => drop(self.unsent.split_to(sent)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until more was received, sending what is unsent meanwhile. Cancelling loses nothing.
+    pub(crate) async fn wait(&mut self) -> Result<(), ClientError> {
+        loop {
+            let (mut read, write) = self.stream.split();
+            tokio::select! {
+                biased;
+                received = read.read_buf(&mut self.received) => return match received? {
+                    0 => Err(ClientError::Closed),
+                    _ => Ok(()),
+                },
+                writable = write.writable(), if !self.unsent.is_empty() => writable?,
+            }
+            self.flush()?;
+        }
+    }
+
+    /// The next packet received, if all of it is there.
+    pub(crate) fn next_packet(&mut self) -> Result<Option<Packet>, ClientError> {
+        Ok(decode_as_client(
+            &mut self.received,
+            self.version,
+            &DecodeLimits::default(),
+        )?)
+    }
+
+    /// Says goodbye, as far as the socket takes it at once.
+    pub(crate) fn disconnect(mut self) {
+        encode(
+            &Packet::Disconnect(Disconnect::default()),
+            self.version,
+            &mut self.unsent,
+        );
+        let _gone_either_way = self.flush();
+    }
+}
+
+fn connect_packet(version: ProtocolVersion, client_id: &str) -> Packet {
+    Packet::Connect(Box::new(Connect {
+        version,
+        clean_start: true,
+        keep_alive_s: 0,
+        client_id: Bytes::copy_from_slice(client_id.as_bytes()),
+        session_expiry_s: None,
+        receive_maximum: None,
+        maximum_packet_size: None,
+        topic_alias_maximum: None,
+        request_response_information: false,
+        request_problem_information: true,
+        user_properties: Vec::new(),
+        authentication_method: None,
+        authentication_data: None,
+        will: None,
+        user_name: None,
+        password: None,
+    }))
+}

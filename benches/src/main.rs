@@ -1,0 +1,73 @@
+//! `banyan-bench`: how fast an MQTT broker, or a cluster of them, takes retained writes.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `write` | the command: connections, phases, end |
+//! | `client` | one MQTT connection: handshake, packets in and out |
+//! | `publisher` | one connection's loop: window, latencies, reconnecting |
+//! | `message` | PUBLISH packets, encoded once and stamped |
+//! | `record` | what was measured |
+//! | `report` | as a table, as JSON |
+//!
+//! One thread does it all, and each connection writes once a wake-up, so that on a machine shared with the broker most of the
+//! processor is the broker's.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a load generator measures real time, and never runs in the simulator"
+)]
+
+mod client;
+mod message;
+mod publisher;
+mod record;
+mod report;
+mod write;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Load generator for Banyan and other MQTT brokers.
+#[derive(Debug, Parser)]
+#[command(name = "banyan-bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Publish retained QoS 1 messages as fast as they are acknowledged.
+    ///
+    /// Each connection keeps a window of messages in flight and sends the next when one is acknowledged, so the rate follows
+    /// the broker, and latency is what a client sees at that rate. A connection that fails goes on at the next address;
+    /// what it had in flight is counted as unacknowledged and not sent again.
+    Write(write::Options),
+}
+
+fn main() -> ExitCode {
+    let Command::Write(options) = Arguments::parse().command;
+    let as_json = options.json;
+    let result = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| tokio::task::LocalSet::new().block_on(&runtime, write::run(options)));
+    match result {
+        Ok(report) => {
+            let text = if as_json { report.json() } else { report.table() };
+            let _closed = writeln!(std::io::stdout(), "{text}");
+            if report.acknowledged == 0 {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            }
+        }
+        Err(error) => {
+            let _closed = writeln!(std::io::stderr(), "banyan-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The commands, one file per verb.
+
+mod delete;
+mod get;
+mod list;
+mod put;
+mod status;
+mod watch;
+
+use clap::{Args, Subcommand};
+
+use crate::client::Client;
+use crate::error::CliError;
+use crate::output::Output;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the members of the cluster and how far each has come
+    Status,
+    /// Print the payload of a topic; with -o json the whole record
+    Get(get::Get),
+    /// Write a topic
+    Put(put::Put),
+    /// Delete a topic, or all topics that match a filter
+    Delete(delete::Delete),
+    /// List topics, of one moment
+    List(list::List),
+    /// Print changes as they happen; with -o json one object per line
+    Watch(watch::Watch),
+}
+
+impl Command {
+    /// Does it.
+    pub(crate) fn run(&self, client: &Client, output: &mut Output<'_>) -> Result<(), CliError> {
+        match self {
+            Self::Status => status::run(client, output),
+            Self::Get(get) => get.run(client, output),
+            Self::Put(put) => put.run(client, output),
+            Self::Delete(delete) => delete.run(client, output),
+            Self::List(list) => list.run(client, output),
+            Self::Watch(watch) => watch.run(client, output),
+        }
+    }
+}
+
+/// How fresh a read must be.
+#[derive(Debug, Args)]
+struct ReadOptions {
+    /// linearizable, local (what the node has, quorum or not) or at_least=REVISION
+    #[arg(long, value_name = "HOW")]
+    consistency: Option<String>,
+}
+
+/// A record's payload as text for a table.
+fn payload_text(payload: &banyan_api::record::Payload) -> String {
+    match (&payload.payload, &payload.json, &payload.payload_base64) {
+        (Some(text), ..) => text.clone(),
+        (_, Some(json), _) => json.as_str().to_owned(),
+        (_, _, Some(base64)) => format!("base64:{base64}"),
+        _ => String::new(),
+    }
+}

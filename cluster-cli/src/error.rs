@@ -1,0 +1,95 @@
+//! Why a command did not do what it was asked, and the exit code that tells a script.
+
+use banyan_api::problem::{Problem, ProblemKind};
+
+/// An error, by what a script should do next.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// It was refused, failed, or has an unknown outcome.
+    #[error("{0}")]
+    Failed(String),
+    /// The arguments are wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// The topic holds no value.
+    #[error("{0}")]
+    NotFound(String),
+    /// No node could serve it. Nothing has happened.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Whoever read the output is gone: no error to speak of.
+    #[error("the output was closed")]
+    OutputClosed,
+}
+
+impl CliError {
+    /// The exit code of the process.
+    pub(crate) const fn exit_code(&self) -> u8 {
+        match self {
+            Self::OutputClosed => 0,
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::NotFound(_) => 3,
+            Self::Unavailable(_) => 4,
+        }
+    }
+}
+
+impl From<Problem> for CliError {
+    fn from(problem: Problem) -> Self {
+        let text = format!("{}: {}", problem.title, problem.detail);
+        match problem.kind() {
+            Some(ProblemKind::TopicNotFound) => Self::NotFound(text),
+            Some(ProblemKind::Unavailable | ProblemKind::TooManyRequests) => Self::Unavailable(text),
+            Some(
+                ProblemKind::InvalidTopic
+                | ProblemKind::InvalidFilter
+                | ProblemKind::InvalidParameter
+                | ProblemKind::InvalidHeader
+                | ProblemKind::EmptyPayload,
+            ) => Self::Usage(text),
+            _ => Self::Failed(text),
+        }
+    }
+}
+
+impl From<std::io::Error> for CliError {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Self::OutputClosed
+        } else {
+            Self::Failed(error.to_string())
+        }
+    }
+}
+
+impl From<serde_json::Error> for CliError {
+    fn from(error: serde_json::Error) -> Self {
+        if error.io_error_kind() == Some(std::io::ErrorKind::BrokenPipe) {
+            Self::OutputClosed
+        } else {
+            Self::Failed(format!(
+                "the node's answer cannot be read: {error}; is it of another version?"
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_follow_the_problem() {
+        for (kind, code) in [
+            (ProblemKind::TopicNotFound, 3),
+            (ProblemKind::RouteNotFound, 1),
+            (ProblemKind::Unavailable, 4),
+            (ProblemKind::OutcomeUnknown, 1),
+            (ProblemKind::ConditionFailed, 1),
+            (ProblemKind::InvalidTopic, 2),
+        ] {
+            assert_eq!(CliError::from(Problem::new(kind, "x")).exit_code(), code, "{kind:?}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! A message on its way to subscribers: made once, encoded once for all that agree in version, QoS and RETAIN.
+
+use banyan_core::command::Event;
+use banyan_core::keyspace::TopicRecord;
+use banyan_core::metadata::Metadata;
+use banyan_core::mqtt::connection::deliver::{Annotations, MessageTemplates, OutgoingMessage};
+use banyan_core::mqtt::packet::QoS;
+use banyan_core::state::{Change, ChangeKind};
+use banyan_core::topic::TopicName;
+use bytes::Bytes;
+
+/// What a message is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The state of its topic: a record was written or deleted.
+    State,
+    /// Something that happened and is not kept.
+    Event,
+}
+
+/// A message that one or more subscribers get.
+#[derive(Debug)]
+pub struct Message {
+    kind: Kind,
+    topic: TopicName,
+    payload: Bytes,
+    metadata: Metadata,
+    publisher: Bytes,
+    qos: QoS,
+    retain: bool,
+    revision: Option<u64>,
+    timestamp_us: Option<u64>,
+    expires_at_us: Option<u64>,
+    log_time_us: u64,
+    templates: MessageTemplates,
+}
+
+fn qos_of(qos: u8) -> QoS {
+    match qos {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    }
+}
+
+impl Message {
+    /// A change out of the log, of an entry with log time `log_time_us`.
+    #[must_use]
+    pub fn of_change(change: &Change, log_time_us: u64) -> Self {
+        match &change.kind {
+            ChangeKind::Put { record, .. } => Self::of_record(&change.topic, record, log_time_us),
+            ChangeKind::Delete {
+                timestamp_us,
+                publisher,
+                metadata,
+                qos,
+                ..
+            } => Self {
+                kind: Kind::State,
+                topic: change.topic.clone(),
+                payload: Bytes::new(),
+                metadata: metadata.clone(),
+                publisher: publisher.clone(),
+                qos: qos_of(*qos),
+                retain: true,
+                revision: Some(change.revision),
+                timestamp_us: Some(*timestamp_us),
+                expires_at_us: None,
+                log_time_us,
+                templates: MessageTemplates::new(),
+            },
+            ChangeKind::Event { event, received_at_us } => Self {
+                revision: Some(change.revision),
+                expires_at_us: event
+                    .expiry_s
+                    .map(|expiry_s| *received_at_us + u64::from(expiry_s) * 1_000_000),
+                log_time_us: *received_at_us,
+                ..Self::of_event(event.clone())
+            },
+        }
+    }
+
+    /// A stored record, as of log time `log_time_us`.
+    #[must_use]
+    pub fn of_record(topic: &TopicName, record: &TopicRecord, log_time_us: u64) -> Self {
+        Self {
+            kind: Kind::State,
+            topic: topic.clone(),
+            payload: record.payload(),
+            metadata: record.metadata(),
+            publisher: record.publisher_bytes(),
+            qos: qos_of(record.qos()),
+            retain: true,
+            revision: Some(record.revision()),
+            timestamp_us: Some(record.timestamp_us()),
+            expires_at_us: record.expires_at_us(),
+            log_time_us,
+            templates: MessageTemplates::new(),
+        }
+    }
+
+    /// A deletion that a resuming subscriber has missed, sent as an empty retained message.
+    #[must_use]
+    pub fn of_tombstone(topic: &TopicName, revision: u64, timestamp_us: u64) -> Self {
+        Self {
+            kind: Kind::State,
+            topic: topic.clone(),
+            payload: Bytes::new(),
+            metadata: Metadata::default(),
+            publisher: Bytes::new(),
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            revision: Some(revision),
+            timestamp_us: Some(timestamp_us),
+            expires_at_us: None,
+            log_time_us: 0,
+            templates: MessageTemplates::new(),
+        }
+    }
+
+    /// An event that is not in the log.
+    #[must_use]
+    pub fn of_event(event: Event) -> Self {
+        let expires_at_us = event.expiry_s.map(|expiry_s| u64::from(expiry_s) * 1_000_000);
+        Self {
+            kind: Kind::Event,
+            topic: event.topic,
+            payload: event.payload,
+            metadata: event.metadata,
+            publisher: event.publisher,
+            qos: qos_of(event.qos),
+            retain: false,
+            revision: None,
+            timestamp_us: None,
+            expires_at_us,
+            log_time_us: 0,
+            templates: MessageTemplates::new(),
+        }
+    }
+
+    /// What it is about.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its topic.
+    #[must_use]
+    pub fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
+    /// Client identifier or principal of the publisher.
+    #[must_use]
+    pub fn publisher(&self) -> &Bytes {
+        &self.publisher
+    }
+
+    /// QoS of the PUBLISH.
+    #[must_use]
+    pub fn qos(&self) -> QoS {
+        self.qos
+    }
+
+    /// RETAIN of the PUBLISH.
+    #[must_use]
+    pub fn retain(&self) -> bool {
+        self.retain
+    }
+
+    /// Revision, unless it did not go through the log.
+    #[must_use]
+    pub fn revision(&self) -> Option<u64> {
+        self.revision
+    }
+
+    /// Memory it holds, bytes, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.topic.len() + self.payload.len() + self.metadata.as_bytes().len()
+    }
+
+    /// The message for one subscriber. `message_expiry_s` is shared by all of them.
+    #[must_use]
+    pub fn outgoing<'a>(&'a self, qos: QoS, retain: bool, subscription_ids: &'a [u32]) -> OutgoingMessage<'a> {
+        OutgoingMessage {
+            topic: &self.topic,
+            payload: &self.payload,
+            metadata: &self.metadata,
+            qos,
+            retain,
+            subscription_ids,
+            message_expiry_s: self.message_expiry_s(),
+            annotations: match (self.revision, self.timestamp_us) {
+                (Some(revision), Some(timestamp_us)) => Some(Annotations { revision, timestamp_us }),
+                _ => None,
+            },
+            user_properties: &[],
+            templates: Some(&self.templates),
+        }
+    }
+
+    /// What was left of the Message Expiry Interval when this node got to deliver it, seconds, rounded up.
+    fn message_expiry_s(&self) -> Option<u32> {
+        let left_us = self.expires_at_us?.saturating_sub(self.log_time_us);
+        Some(u32::try_from(left_us.div_ceil(1_000_000)).unwrap_or(u32::MAX))
+    }
+}

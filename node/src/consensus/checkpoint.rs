@@ -1,0 +1,98 @@
+//! Checkpoints: the state is written to the store behind apply, and the log is purged behind the checkpoints.
+//!
+//! A checkpoint freezes the layer of changes at an applied index, waits until the local log is fsynced up to it, and writes
+//! it as one atomic, synced batch. Only then may the log lose what the checkpoint covers. What the store holds after a
+//! checkpoint also is the snapshot for nodes that have fallen behind the purged log, at no further cost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::Raft;
+use openraft::type_config::alias::SnapshotMetaOf;
+
+use super::log_store::LogHandle;
+use super::state_machine::{CurrentSnapshot, SharedState, StateMachine, log_id_of};
+use super::types::{StoredMembership, TypeConfig};
+use super::wire;
+use crate::fatal::FatalError;
+
+/// A checkpoint is written at least this often while there is something to write.
+const INTERVAL_MAX: Duration = Duration::from_secs(30);
+
+/// Writes checkpoints until the node stops.
+///
+/// `log_keep_bytes` is how much of the log stays for followers that lag.
+pub async fn run(shared: Arc<SharedState>, raft: Raft<TypeConfig, StateMachine>, log: LogHandle, log_keep_bytes: u64) {
+    loop {
+        tokio::select! {
+            () = shared.checkpoint_due.notified() => {}
+            () = tokio::time::sleep(INTERVAL_MAX) => {}
+        }
+        if shared.fatal.is_stopping() {
+            return;
+        }
+        match write(&shared, &log).await {
+            Ok(None) => {}
+            Ok(Some(index)) => {
+                // Tell openraft of the new snapshot, then let it purge what both bounds allow.
+                let purge_index = log.index_keeping_bytes(log_keep_bytes).min(index);
+                let told = async {
+                    raft.trigger().snapshot().await?;
+                    if purge_index > 0 {
+                        raft.trigger().purge_log(purge_index).await?;
+                    }
+                    Ok::<_, openraft::errors::Fatal<TypeConfig>>(())
+                };
+                if told.await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                shared.fatal.stop(FatalError::Storage(error));
+                return;
+            }
+        }
+    }
+}
+
+/// Writes one checkpoint, if there is anything new; returns the log index it covers.
+///
+/// # Errors
+/// The store failed, and the node must stop.
+pub async fn write(shared: &Arc<SharedState>, log: &LogHandle) -> Result<Option<u64>, String> {
+    let _writer = shared.store_writer.lock().await;
+    let (frozen, membership) = {
+        let mut state = shared.state.lock();
+        if state.applied() == state.checkpointed() {
+            return Ok(None);
+        }
+        (state.freeze(), state.membership())
+    };
+    let Some(applied) = frozen.applied else {
+        return Ok(None);
+    };
+    log.wait_flushed(applied.index)
+        .await
+        .map_err(|error| error.to_string())?;
+    let store = Arc::clone(shared.state.lock().base());
+    crate::blocking::run(move || store.write(frozen.to_batch()))
+        .await
+        .map_err(|error| error.to_string())?;
+    let view = {
+        let mut state = shared.state.lock();
+        state.thaw();
+        state.base().view()
+    };
+    shared.layer_room.notify_one();
+    let last_membership: StoredMembership = match membership {
+        Some(encoded) => wire::decode(&encoded).map_err(|error| error.to_string())?,
+        None => StoredMembership::default(),
+    };
+    let meta = SnapshotMetaOf::<TypeConfig> {
+        last_log_id: Some(log_id_of(applied)),
+        last_membership,
+    };
+    *shared.snapshot.lock() = Some(CurrentSnapshot { meta, view });
+    tracing::debug!(index = applied.index, "checkpoint written");
+    Ok(Some(applied.index))
+}

@@ -1,0 +1,420 @@
+//! The leader's end of the origin streams: batches become log entries.
+//!
+//! The leader expects the batches of each origin in sequence. A batch that came before is dropped (the origin sees it applied
+//! anyway), a batch after a gap is rejected, and everything is rejected where this node does not lead: the origin then
+//! resends from its first unapplied batch. What is expected is forgotten with the leadership; a new leader starts from its
+//! applied state, and apply skips what its log held already (design: exactly once lies in apply, not here).
+//!
+//! Everything that waits while an earlier entry is under way is packed into the next one, so entries grow with the load
+//! and an idle leader appends at once. The leader stamps log time on each entry.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use banyan_core::command::{Batch, BatchId, EntryBuilder, Item};
+use banyan_core::limits::{COMPACTION_CHUNK_TOMBSTONES_MAX, ENTRY_BYTES_TARGET, EXPIRY_CHUNK_TOPICS_MAX};
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use openraft::Raft;
+use openraft::impls::ProgressResponder;
+use openraft::type_config::alias::CommittedLeaderIdOf;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::state_machine::{SharedState, StateMachine};
+use super::types::{EntryData, NodeId, TypeConfig};
+use crate::components::Clock;
+use crate::fatal::FatalError;
+
+/// Entries proposed and not yet applied by the leader; more would only make entries smaller.
+const ENTRIES_IN_FLIGHT_MAX: usize = 4;
+/// How often the leader looks for expired records and old tombstones.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(200);
+/// How far log time may run ahead of, or behind, the leader's monotonic clock within a term, microseconds.
+const LOG_TIME_DRIFT_MAX_US: u64 = 1_000_000;
+
+/// What the leader is asked to put into the log.
+#[derive(Debug)]
+pub enum Submission {
+    /// A batch of the origin `from`, which takes `term` for the term of the leader.
+    Batch {
+        /// The origin.
+        from: NodeId,
+        /// The term in which the origin believes this node leads.
+        term: u64,
+        /// The encoded batch.
+        batch: Bytes,
+    },
+    /// A node that starts asks for its next incarnation.
+    OpenOrigin {
+        /// The node.
+        node_id: NodeId,
+        /// Chosen by the node, to tell its request from others.
+        nonce: u64,
+    },
+}
+
+/// Tells an origin that it must resend from its first unapplied batch.
+pub type Reject = Arc<dyn Fn(NodeId) + Send + Sync>;
+
+type Leader = CommittedLeaderIdOf<TypeConfig>;
+type WriteOutcome = oneshot::Receiver<openraft::raft::ClientWriteResult<TypeConfig>>;
+
+/// Runs the intake of `raft` until the node stops.
+pub async fn run(
+    shared: Arc<SharedState>,
+    raft: Raft<TypeConfig, StateMachine>,
+    clock: Arc<dyn Clock>,
+    mut submissions: mpsc::UnboundedReceiver<Submission>,
+    reject: Reject,
+) {
+    let mut intake = Intake {
+        shared,
+        raft,
+        clock,
+        reject,
+        term: None,
+        in_flight: FuturesUnordered::new(),
+    };
+    let mut housekeeping = tokio::time::interval(HOUSEKEEPING_INTERVAL);
+    housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut waiting = Vec::new();
+    loop {
+        let room = intake.in_flight.len() < ENTRIES_IN_FLIGHT_MAX;
+        tokio::select! {
+            Some(lost) = intake.in_flight.next(), if !intake.in_flight.is_empty() => intake.on_written(lost),
+            count = submissions.recv_many(&mut waiting, 1024), if room => {
+                if count == 0 {
+                    return;
+                }
+                intake.take(&mut waiting).await;
+            }
+            _ = housekeeping.tick(), if room => intake.keep_house().await,
+        }
+    }
+}
+
+struct Intake {
+    shared: Arc<SharedState>,
+    raft: Raft<TypeConfig, StateMachine>,
+    clock: Arc<dyn Clock>,
+    reject: Reject,
+    term: Option<Term>,
+    /// Entries under way; each yields the origins whose batches were lost with it, or `None` if it was applied.
+    in_flight: FuturesUnordered<Written>,
+}
+
+/// What a leader knows in one term.
+struct Term {
+    leader: Leader,
+    expected: BTreeMap<NodeId, Expected>,
+    time: LogClock,
+}
+
+struct Expected {
+    incarnation: u64,
+    sequence: u64,
+    /// The origin has been told of a gap and has not closed it yet.
+    rejected: bool,
+}
+
+/// Log time within one term: wall time, held near the monotonic clock, never stepping back.
+struct LogClock {
+    start_us: u64,
+    start: Instant,
+    last_us: u64,
+}
+
+impl LogClock {
+    fn new(log_time_us: u64, wall_us: u64) -> Self {
+        let start_us = wall_us.max(log_time_us);
+        Self {
+            start_us,
+            start: Instant::now(),
+            last_us: start_us,
+        }
+    }
+
+    fn stamp(&mut self, wall_us: u64) -> u64 {
+        let elapsed_us = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let steady_us = self.start_us.saturating_add(elapsed_us);
+        let low = steady_us.saturating_sub(LOG_TIME_DRIFT_MAX_US);
+        let high = steady_us.saturating_add(LOG_TIME_DRIFT_MAX_US);
+        self.last_us = wall_us.clamp(low, high).max(self.last_us);
+        self.last_us
+    }
+}
+
+/// What to do with a batch.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Take,
+    Drop,
+    Reject,
+}
+
+impl Term {
+    fn judge(&mut self, id: BatchId, applied: impl FnOnce() -> Option<(u64, u64)>) -> Verdict {
+        let expected = self.expected.entry(id.node_id).or_insert_with(|| {
+            let (incarnation, sequence) = applied().unwrap_or((0, 0));
+            Expected {
+                incarnation,
+                sequence,
+                rejected: false,
+            }
+        });
+        if id.incarnation > expected.incarnation {
+            // Its opening is in the log, or the origin would not know of it; this node has yet to apply it.
+            *expected = Expected {
+                incarnation: id.incarnation,
+                sequence: FIRST_SEQUENCE,
+                rejected: false,
+            };
+        }
+        if id.incarnation < expected.incarnation || id.sequence < expected.sequence {
+            return Verdict::Drop;
+        }
+        if id.sequence > expected.sequence {
+            let verdict = if expected.rejected {
+                Verdict::Drop
+            } else {
+                Verdict::Reject
+            };
+            expected.rejected = true;
+            return verdict;
+        }
+        expected.sequence += 1;
+        expected.rejected = false;
+        Verdict::Take
+    }
+}
+
+/// Sequence of the first batch of an incarnation.
+pub const FIRST_SEQUENCE: u64 = 1;
+
+async fn written(outcome: WriteOutcome, origins: Vec<NodeId>) -> Option<Vec<NodeId>> {
+    match outcome.await {
+        Ok(Ok(_)) => None,
+        _ => Some(origins),
+    }
+}
+
+type Written = std::pin::Pin<Box<dyn Future<Output = Option<Vec<NodeId>>> + Send>>;
+
+impl Intake {
+    /// Renews what is known of the term; `None` if this node does not lead.
+    fn lead(&mut self) -> Option<&mut Term> {
+        let leader = self.raft.as_leader().ok()?.to_committed_leader_id();
+        if self.term.as_ref().is_none_or(|term| term.leader != leader) {
+            let log_time_us = self.shared.applied.borrow().log_time_us;
+            let time = LogClock::new(log_time_us, self.clock.now_us());
+            self.term = Some(Term {
+                leader,
+                expected: BTreeMap::new(),
+                time,
+            });
+        }
+        self.term.as_mut()
+    }
+
+    async fn take(&mut self, waiting: &mut Vec<Submission>) {
+        let shared = Arc::clone(&self.shared);
+        let reject = Arc::clone(&self.reject);
+        let mut entry = EntryBuilder::new();
+        let mut origins = Vec::new();
+        for submission in waiting.drain(..) {
+            let Some(term) = self.lead() else {
+                if let Submission::Batch { from, .. } = submission {
+                    reject(from);
+                }
+                continue;
+            };
+            match submission {
+                Submission::Batch {
+                    from,
+                    term: term_number,
+                    batch,
+                } => {
+                    if term_number != term.leader.term {
+                        reject(from);
+                        continue;
+                    }
+                    let parsed = Batch::parse(batch.clone()).and_then(|batch| batch.validate().map(|()| batch.id()));
+                    let id = match parsed {
+                        Ok(id) if id.node_id == from => id,
+                        Ok(_) => continue,
+                        Err(error) => {
+                            tracing::error!(from, %error, "a peer sent a batch that cannot be read");
+                            continue;
+                        }
+                    };
+                    let applied = || match shared.state.lock().origin(from) {
+                        Ok(row) => row.map(|row| (row.incarnation, row.next_sequence)),
+                        Err(error) => {
+                            shared.fatal.stop(FatalError::Storage(error.to_string()));
+                            None
+                        }
+                    };
+                    match term.judge(id, applied) {
+                        Verdict::Take => {
+                            entry.push_batch(batch);
+                            origins.push(from);
+                        }
+                        Verdict::Drop => {}
+                        Verdict::Reject => reject(from),
+                    }
+                }
+                Submission::OpenOrigin { node_id, nonce } => {
+                    entry.push_item(&Item::OpenOrigin { node_id, nonce });
+                }
+            }
+            if entry.bytes() >= ENTRY_BYTES_TARGET {
+                let full = std::mem::replace(&mut entry, EntryBuilder::new());
+                self.propose(full, std::mem::take(&mut origins)).await;
+            }
+        }
+        if !entry.is_empty() {
+            self.propose(entry, origins).await;
+        }
+    }
+
+    /// An entry is done with. One that was refused (the leadership is lost, or not confirmed by a quorum) took its batches
+    /// with it: what is expected starts over, and their origins resend.
+    fn on_written(&mut self, lost: Option<Vec<NodeId>>) {
+        if let Some(origins) = lost {
+            self.term = None;
+            origins
+                .into_iter()
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .for_each(|origin| (self.reject)(origin));
+        }
+    }
+
+    async fn propose(&mut self, entry: EntryBuilder, origins: Vec<NodeId>) {
+        let wall_us = self.clock.now_us();
+        let Some(term) = self.term.as_mut() else {
+            return;
+        };
+        let data = EntryData(entry.finish(term.time.stamp(wall_us)));
+        let (responder, outcome) = ProgressResponder::complete_only();
+        let proposed = self
+            .raft
+            .write(data)
+            .with_leader(term.leader)
+            .responder(responder)
+            .await;
+        if let Err(error) = proposed {
+            self.shared.fatal.stop(FatalError::Consensus(error.to_string()));
+            return;
+        }
+        self.in_flight.push(Box::pin(written(outcome, origins)));
+    }
+
+    async fn keep_house(&mut self) {
+        if !self.in_flight.is_empty() {
+            return;
+        }
+        let wall_us = self.clock.now_us();
+        let Some(term) = self.lead() else {
+            return;
+        };
+        let now_us = term.time.stamp(wall_us);
+        let due = {
+            let state = self.shared.state.lock();
+            state
+                .next_expiry_us()
+                .and_then(|next| Ok((next.is_some_and(|at| at <= now_us), state.compaction_due()?)))
+        };
+        let (expiry, compaction) = match due {
+            Ok(due) => due,
+            Err(error) => {
+                self.shared.fatal.stop(FatalError::Storage(error.to_string()));
+                return;
+            }
+        };
+        let mut entry = EntryBuilder::new();
+        if expiry {
+            entry.push_item(&Item::Expire {
+                limit: EXPIRY_CHUNK_TOPICS_MAX,
+            });
+        }
+        if compaction {
+            entry.push_item(&Item::Compact {
+                limit: COMPACTION_CHUNK_TOMBSTONES_MAX,
+            });
+        }
+        if !entry.is_empty() {
+            self.propose(entry, Vec::new()).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::vote::RaftLeaderId;
+
+    use super::*;
+
+    fn id(incarnation: u64, sequence: u64) -> BatchId {
+        BatchId {
+            node_id: 7,
+            incarnation,
+            sequence,
+        }
+    }
+
+    fn term() -> Term {
+        Term {
+            leader: Leader::new(1, 1),
+            expected: BTreeMap::new(),
+            time: LogClock::new(0, 0),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn batches_are_taken_in_sequence_and_a_gap_is_rejected_once() {
+        let mut term = term();
+        let applied = || Some((1, 5));
+        assert_eq!(term.judge(id(1, 4), applied), Verdict::Drop, "applied before");
+        assert_eq!(term.judge(id(1, 5), applied), Verdict::Take);
+        assert_eq!(term.judge(id(1, 5), applied), Verdict::Drop, "in the log already");
+        assert_eq!(term.judge(id(1, 7), applied), Verdict::Reject);
+        assert_eq!(term.judge(id(1, 8), applied), Verdict::Drop, "the resend is under way");
+        assert_eq!(term.judge(id(1, 6), applied), Verdict::Take);
+        assert_eq!(term.judge(id(1, 7), applied), Verdict::Take);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_incarnation_starts_over_and_ends_the_former() {
+        let mut term = term();
+        let applied = || Some((1, 5));
+        assert_eq!(term.judge(id(1, 5), applied), Verdict::Take);
+        assert_eq!(term.judge(id(2, FIRST_SEQUENCE), applied), Verdict::Take);
+        assert_eq!(term.judge(id(1, 6), applied), Verdict::Drop);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn log_time_follows_the_wall_clock_but_neither_jumps_nor_steps_back() {
+        const SECOND_US: u64 = 1_000_000;
+        let mut time = LogClock::new(0, 100 * SECOND_US);
+        assert_eq!(time.stamp(100 * SECOND_US), 100 * SECOND_US);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(time.stamp(110 * SECOND_US + 5), 110 * SECOND_US + 5);
+        assert_eq!(
+            time.stamp(86_400 * SECOND_US),
+            111 * SECOND_US,
+            "at most a second ahead"
+        );
+        assert_eq!(time.stamp(50 * SECOND_US), 111 * SECOND_US, "never back");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(time.stamp(50 * SECOND_US), 119 * SECOND_US, "at most a second behind");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn log_time_starts_at_the_later_of_the_log_and_the_wall_clock() {
+        assert_eq!(LogClock::new(500, 100).stamp(100), 500);
+        assert_eq!(LogClock::new(100, 500).stamp(500), 500);
+    }
+}

@@ -1,0 +1,27 @@
+//! Raft: the log, the replicated state, and agreement between the nodes. The only place that names openraft.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | [`types`] | our choice of openraft's types |
+//! | [`log_store`] | openraft's log storage on our segment files |
+//! | [`state_machine`] | openraft's state machine on `banyan_core::state` |
+//! | [`checkpoint`] | writing the state to the store, and purging the log behind it |
+//! | [`snapshot`], [`network`] | what travels between nodes, on [`crate::peer`] |
+//! | [`intake`] | the leader's end of the origin streams: from batches to log entries |
+//! | [`read_index`] | linearizable reads on any node |
+//! | [`replica`] | all of it together: this node's copy of the shard |
+//! | [`wire`] | the one place that names bincode |
+
+pub mod checkpoint;
+pub mod intake;
+pub mod log_store;
+pub mod network;
+pub mod read_index;
+pub mod replica;
+pub mod snapshot;
+pub mod state_machine;
+pub mod types;
+pub mod wire;
+
+pub use replica::{Leadership, Replica, ReplicaSettings};
+pub use state_machine::{Applied, ApplyObserver};

@@ -1,0 +1,521 @@
+//! This node's copy of the shard: log, state, and its part in Raft.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use banyan_core::state::{State, StateView};
+use banyan_core::store::Store;
+use bytes::Bytes;
+use openraft::async_runtime::Instant as _;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{InitializeError, RaftError};
+use openraft::raft::ReadPolicy;
+use openraft::{BasicNode, Raft};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::checkpoint;
+use super::intake::{self, Reject, Submission};
+use super::log_store::{LogHandle, LogStore};
+use super::network::NetworkFactory;
+use super::read_index::{ReadIndex, ReadIndexError};
+use super::state_machine::{Applied, ApplyObserver, SharedState, StateMachine};
+use super::types::{LogId, NodeId, TypeConfig};
+use crate::changes::ChangeRing;
+use crate::components::Components;
+use crate::fatal::{Fatal, FatalError};
+use crate::peer::{Lane, Peers};
+use crate::storage::log::{LogError, LogSettings};
+use crate::storage::lsm::{LsmOpenError, LsmStore};
+
+/// Kinds of control requests that this module answers, beside Raft's own.
+pub mod request {
+    /// Asks the leader for a read index: answered by a log index (u64, big-endian).
+    pub const READ_INDEX: u8 = 0x40;
+    /// Asks the leader to open an origin: nonce (u64, big-endian); answered by nothing once it is on its way.
+    pub const OPEN_ORIGIN: u8 = 0x41;
+}
+
+/// How long a follower waits for the leader's read index, and the leader for its quorum.
+const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A leader that its quorum has not answered for this long has no contact.
+const CONTACT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Settings of a replica.
+#[derive(Debug, Clone)]
+pub struct ReplicaSettings {
+    /// This node.
+    pub node_id: NodeId,
+    /// The segment files.
+    pub log: LogSettings,
+    /// Bytes of log kept for followers that lag.
+    pub log_keep_bytes: u64,
+    /// Bytes of changes between two checkpoints.
+    pub checkpoint_bytes: usize,
+    /// Bytes of recent changes kept in memory.
+    pub change_ring_bytes: usize,
+    /// Bytes of the store's block cache.
+    pub cache_bytes: u64,
+    /// A follower that hears nothing waits between these before it stands for election, milliseconds.
+    pub election_timeout_ms: (u64, u64),
+    /// Interval of heartbeats, milliseconds.
+    pub heartbeat_ms: u64,
+}
+
+/// Why a replica could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicaOpenError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The store.
+    #[error(transparent)]
+    Lsm(#[from] LsmOpenError),
+    /// Log and store do not fit together, or hold what cannot be true.
+    #[error(
+        "log and state do not fit together: {0}; move the data directory aside and let the node join again under a new id"
+    )]
+    Damaged(String),
+    /// Consensus did not start.
+    #[error("consensus did not start: {0}")]
+    Consensus(String),
+}
+
+/// Who leads, as far as this node knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leadership {
+    /// The term.
+    pub term: u64,
+    /// The leader; `None` while there is none, or none that is known.
+    pub leader: Option<NodeId>,
+}
+
+/// A member of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its id.
+    pub node_id: NodeId,
+    /// Where its peers reach it.
+    pub peer_address: String,
+    /// Whether it has a vote; a learner has none.
+    pub voter: bool,
+}
+
+/// How far the parts of a replica are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Last log index held.
+    pub last_log_index: u64,
+    /// Last log index known to be committed.
+    pub committed_index: u64,
+    /// Last log index applied.
+    pub applied_index: u64,
+    /// Last log index that the snapshot covers.
+    pub snapshot_index: u64,
+    /// Last log index purged.
+    pub purged_index: u64,
+}
+
+/// This node's replica of the shard.
+pub struct Replica {
+    node_id: NodeId,
+    raft: Raft<TypeConfig, StateMachine>,
+    shared: Arc<SharedState>,
+    log: LogHandle,
+    read_index: ReadIndex,
+    submissions: mpsc::UnboundedSender<Submission>,
+    leadership: watch::Receiver<Leadership>,
+    members: watch::Receiver<Arc<[Member]>>,
+    ring: Arc<ChangeRing>,
+    opened_revision: u64,
+}
+
+impl Replica {
+    /// Opens log and state in `directory`, replays what was committed, and joins in Raft.
+    ///
+    /// `observer` hears of every entry applied from now on; `reject` tells an origin to resend.
+    ///
+    /// # Errors
+    /// Log or store are in use, damaged, or do not fit together.
+    pub async fn open(
+        settings: ReplicaSettings,
+        directory: &Path,
+        components: &Components,
+        peers: Peers,
+        observer: Arc<dyn ApplyObserver>,
+        reject: Reject,
+        fatal: Fatal,
+    ) -> Result<Arc<Self>, ReplicaOpenError> {
+        let log_store = LogStore::open(Arc::clone(&components.disk), &directory.join("log"), &settings.log, {
+            let fatal = fatal.clone();
+            Arc::new(move |error: &str| fatal.stop(FatalError::Storage(error.to_owned())))
+        })?;
+        let log = log_store.handle();
+        let store = Arc::new(LsmStore::open(&directory.join("state"), settings.cache_bytes)?);
+        let state = State::open(store).map_err(|error| ReplicaOpenError::Damaged(error.to_string()))?;
+        let applied_index = state.applied().map_or(0, |applied| applied.index);
+        if applied_index < log.purged_index() {
+            return Err(ReplicaOpenError::Damaged(format!(
+                "the state ends at log index {applied_index}, but the log begins after {}",
+                log.purged_index()
+            )));
+        }
+        let opened_revision = state.revision();
+        let ring = Arc::new(ChangeRing::new(settings.change_ring_bytes));
+        let shared = SharedState::new(state, Arc::clone(&ring), settings.checkpoint_bytes, fatal.clone());
+        // Before Raft starts, since committed entries are applied again while it does.
+        let _ = shared.observer.set(observer);
+        let machine =
+            StateMachine::new(Arc::clone(&shared)).map_err(|error| ReplicaOpenError::Damaged(error.to_string()))?;
+        let network = NetworkFactory::new(peers.clone());
+        let config = Arc::new(raft_config(&settings).map_err(|error| ReplicaOpenError::Consensus(error.to_string()))?);
+        let raft = Raft::new(settings.node_id, config, network, log_store, machine)
+            .await
+            .map_err(|error| ReplicaOpenError::Consensus(error.to_string()))?;
+
+        let (submissions, submitted) = mpsc::unbounded_channel();
+        tokio::spawn(intake::run(
+            Arc::clone(&shared),
+            raft.clone(),
+            Arc::clone(&components.clock),
+            submitted,
+            reject,
+        ));
+        tokio::spawn(checkpoint::run(
+            Arc::clone(&shared),
+            raft.clone(),
+            log.clone(),
+            settings.log_keep_bytes,
+        ));
+        let (leadership_sender, leadership) = watch::channel(leadership_of(&raft));
+        let (members_sender, members) = watch::channel(members_of(&raft));
+        tokio::spawn(follow_metrics(raft.clone(), leadership_sender, members_sender, fatal));
+        let read_index = ReadIndex::new(read_index_round(settings.node_id, raft.clone(), peers));
+        let node_id = settings.node_id;
+        Ok(Arc::new(Self {
+            node_id,
+            raft,
+            shared,
+            log,
+            read_index,
+            submissions,
+            leadership,
+            members,
+            ring,
+            opened_revision,
+        }))
+    }
+
+    /// Starts a cluster of `members`, if this node has never been in one. Every initial member may do so, with equal members.
+    ///
+    /// # Errors
+    /// Consensus refused the members.
+    pub async fn bootstrap(&self, members: BTreeMap<NodeId, String>) -> Result<(), ReplicaOpenError> {
+        let error = |error: &dyn std::fmt::Display| ReplicaOpenError::Consensus(error.to_string());
+        if self.raft.is_initialized().await.map_err(|fatal| error(&fatal))? {
+            return Ok(());
+        }
+        let members: BTreeMap<_, _> = members
+            .into_iter()
+            .map(|(id, address)| (id, BasicNode::new(address)))
+            .collect();
+        match self.raft.initialize(members).await {
+            Ok(()) => Ok(()),
+            // Another initial member was faster: it has had this node's vote, or sent it the first entries.
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(refused) => Err(error(&refused)),
+        }
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+
+    /// openraft's handle, for the peer requests that belong to Raft itself.
+    #[must_use]
+    pub fn raft(&self) -> &Raft<TypeConfig, StateMachine> {
+        &self.raft
+    }
+
+    /// The state as applied here.
+    #[must_use]
+    pub fn view(&self) -> StateView {
+        self.shared.view()
+    }
+
+    /// Follows how far this node has applied.
+    #[must_use]
+    pub fn applied(&self) -> watch::Receiver<Applied> {
+        self.shared.applied()
+    }
+
+    /// Follows who leads.
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// Revision of the state before anything was applied by this process; the ring begins after it.
+    #[must_use]
+    pub fn opened_revision(&self) -> u64 {
+        self.opened_revision
+    }
+
+    /// Recent changes.
+    #[must_use]
+    pub fn ring(&self) -> &Arc<ChangeRing> {
+        &self.ring
+    }
+
+    /// Counters of the log.
+    #[must_use]
+    pub fn log(&self) -> &LogHandle {
+        &self.log
+    }
+
+    /// Whether a leader is known and heard: as leader, by its quorum; as follower, from the leader.
+    #[must_use]
+    pub fn has_contact(&self) -> bool {
+        let leadership = *self.leadership.borrow();
+        match leadership.leader {
+            None => false,
+            Some(leader) if leader == self.node_id => {
+                let metrics = self.raft.metrics();
+                let metrics = metrics.borrow_watched();
+                self.members.borrow().len() == 1
+                    || metrics
+                        .last_quorum_acked
+                        .is_some_and(|at| at.into_inner().elapsed() < CONTACT_TIMEOUT)
+            }
+            // A follower forgets its leader when it stands for election.
+            Some(_) => true,
+        }
+    }
+
+    /// Follows the members, as of the last membership in the log; sorted by id.
+    #[must_use]
+    pub fn members(&self) -> watch::Receiver<Arc<[Member]>> {
+        self.members.clone()
+    }
+
+    /// How far the parts of this replica are.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let index = |log_id: &Option<LogId>| log_id.as_ref().map_or(0, LogId::index);
+        Progress {
+            last_log_index: metrics.last_log_index.unwrap_or(0),
+            committed_index: index(&metrics.local_committed),
+            applied_index: index(&metrics.last_applied),
+            snapshot_index: index(&metrics.snapshot),
+            purged_index: index(&metrics.purged),
+        }
+    }
+
+    /// Hands a submission to this node's intake, which takes it if this node leads.
+    pub fn submit(&self, submission: Submission) {
+        // The intake ends only with the process.
+        let _ = self.submissions.send(submission);
+    }
+
+    /// Waits until this node has applied every write acknowledged anywhere before the call.
+    ///
+    /// # Errors
+    /// No leader that has a quorum answers, or this node lags too far, before `deadline`. Nothing happened.
+    pub async fn catch_up(&self, deadline: Instant) -> Result<(), ReadIndexError> {
+        let caught_up = async {
+            let index = self.read_index.get().await?;
+            self.wait_applied(index).await;
+            Ok(())
+        };
+        match tokio::time::timeout_at(deadline, caught_up).await {
+            Ok(result) => result,
+            Err(_) => Err(ReadIndexError("no leader with a quorum answered in time".to_owned())),
+        }
+    }
+
+    /// Waits until this node has applied log index `index`.
+    pub async fn wait_applied(&self, index: u64) {
+        let mut applied = self.applied();
+        // The sender lives as long as the replica.
+        let _ = applied.wait_for(|applied| applied.index >= index).await;
+    }
+
+    /// Answers another node's request for a read index, as leader.
+    ///
+    /// # Errors
+    /// This node does not lead, or could not confirm it.
+    pub async fn confirm_read_index(&self) -> Result<u64, ReadIndexError> {
+        confirm_read_index(&self.raft).await
+    }
+
+    /// The store beneath the state, for a snapshot to be received into.
+    #[must_use]
+    pub fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(self.shared.state.lock().base())
+    }
+
+    /// Hands the leadership to another voter, if this node has it, and waits until one leads.
+    pub async fn hand_over(&self) {
+        let mut leadership = self.leadership();
+        if leadership.borrow().leader != Some(self.node_id) {
+            return;
+        }
+        let Some(heir) = self.most_advanced_voter() else {
+            return;
+        };
+        if self.raft.trigger().transfer_leader(heir).await.is_ok() {
+            let _ = leadership
+                .wait_for(|now| now.leader.is_some_and(|leader| leader != self.node_id))
+                .await;
+        }
+    }
+
+    fn most_advanced_voter(&self) -> Option<NodeId> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let replication = metrics.replication.as_ref()?;
+        let voters: BTreeSet<_> = metrics.membership_config.voter_ids().collect();
+        let others = replication
+            .iter()
+            .filter(|(id, _)| **id != self.node_id && voters.contains(id));
+        others
+            .max_by_key(|(_, matched)| matched.as_ref().map(LogId::index))
+            .map(|(id, _)| *id)
+    }
+
+    /// Writes a last checkpoint and stops Raft. Nothing may be proposed any more.
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "consensus did not stop cleanly");
+        }
+        if let Err(error) = checkpoint::write(&self.shared, &self.log).await {
+            tracing::warn!(%error, "no last checkpoint was written; the log will be replayed");
+        }
+        if let Err(error) = self.log.close() {
+            tracing::warn!(%error, "the log was not closed cleanly");
+        }
+    }
+}
+
+fn raft_config(settings: &ReplicaSettings) -> Result<openraft::Config, openraft::ConfigError> {
+    openraft::Config {
+        cluster_name: "banyan".to_owned(),
+        election_timeout_min: settings.election_timeout_ms.0,
+        election_timeout_max: settings.election_timeout_ms.1,
+        heartbeat_interval: settings.heartbeat_ms,
+        install_snapshot_timeout: 60_000,
+        // Entries are packed: the log reader bounds what goes out by bytes.
+        max_payload_entries: 64,
+        // Only a follower behind the purged log needs a snapshot.
+        replication_lag_threshold: u64::MAX,
+        snapshot_policy: openraft::SnapshotPolicy::Never,
+        // Purging is ours to trigger, after a checkpoint.
+        max_in_snapshot_log_to_keep: u64::MAX,
+        purge_batch_size: 1,
+        backoff: "20ms 40ms 80ms ..200ms".to_owned(),
+        enable_pre_vote: Some(true),
+        // A restarted leader must be elected again: its state may lack what it had acknowledged.
+        enable_leader_restore: Some(false),
+        ..openraft::Config::default()
+    }
+    .validate()
+}
+
+fn leadership_of(raft: &Raft<TypeConfig, StateMachine>) -> Leadership {
+    let metrics = raft.server_metrics();
+    let metrics = metrics.borrow_watched();
+    let leader = metrics.current_leader.filter(|_| metrics.vote.is_committed());
+    Leadership {
+        term: metrics.vote.leader_id().term,
+        leader,
+    }
+}
+
+fn members_of(raft: &Raft<TypeConfig, StateMachine>) -> Arc<[Member]> {
+    let metrics = raft.server_metrics();
+    let membership = Arc::clone(&metrics.borrow_watched().membership_config);
+    let voters: BTreeSet<_> = membership.voter_ids().collect();
+    let member = |(node_id, node): (&NodeId, &BasicNode)| Member {
+        node_id: *node_id,
+        peer_address: node.addr.clone(),
+        voter: voters.contains(node_id),
+    };
+    membership.nodes().map(member).collect()
+}
+
+async fn follow_metrics(
+    raft: Raft<TypeConfig, StateMachine>,
+    leadership: watch::Sender<Leadership>,
+    members: watch::Sender<Arc<[Member]>>,
+    fatal: Fatal,
+) {
+    let mut metrics = raft.server_metrics();
+    loop {
+        let now = leadership_of(&raft);
+        leadership.send_if_modified(|former| {
+            let changed = *former != now;
+            if changed {
+                tracing::info!(term = now.term, leader = now.leader, "leadership");
+                *former = now;
+            }
+            changed
+        });
+        let now = members_of(&raft);
+        members.send_if_modified(|former| {
+            let changed = *former != now;
+            *former = now;
+            changed
+        });
+        if metrics.changed().await.is_err() {
+            break;
+        }
+    }
+    let running = raft.metrics().borrow_watched().running_state.clone();
+    if let Err(error) = running
+        && !matches!(error, openraft::errors::Fatal::Stopped)
+    {
+        fatal.stop(FatalError::Consensus(error.to_string()));
+    }
+}
+
+async fn confirm_read_index(raft: &Raft<TypeConfig, StateMachine>) -> Result<u64, ReadIndexError> {
+    match tokio::time::timeout(READ_INDEX_TIMEOUT, raft.get_read_linearizer(ReadPolicy::ReadIndex)).await {
+        Ok(Ok(linearizer)) => Ok(linearizer.read_log_id().index()),
+        Ok(Err(error)) => Err(ReadIndexError(error.to_string())),
+        Err(_) => Err(ReadIndexError("the leader reached no quorum in time".to_owned())),
+    }
+}
+
+fn read_index_round(node_id: NodeId, raft: Raft<TypeConfig, StateMachine>, peers: Peers) -> super::read_index::Round {
+    Box::new(move || {
+        let (raft, peers) = (raft.clone(), peers.clone());
+        Box::pin(async move {
+            match leadership_of(&raft).leader {
+                None => Err(ReadIndexError("no leader is known".to_owned())),
+                Some(leader) if leader == node_id => confirm_read_index(&raft).await,
+                Some(leader) => {
+                    let asked = peers.request(
+                        leader,
+                        Lane::Control,
+                        request::READ_INDEX,
+                        Bytes::new(),
+                        READ_INDEX_TIMEOUT,
+                    );
+                    let answer = asked.await.map_err(|error| ReadIndexError(error.to_string()))?;
+                    let index = answer
+                        .as_ref()
+                        .try_into()
+                        .map_err(|_| ReadIndexError("an unreadable answer".to_owned()))?;
+                    Ok(u64::from_be_bytes(index))
+                }
+            }
+        })
+    })
+}

@@ -1,0 +1,341 @@
+//! openraft's state machine on [`banyan_core::state::State`].
+//!
+//! Apply runs one entry at a time under the state's lock; between two entries anyone may take a view. Nothing here waits for
+//! the disk: what is applied is in the log of a majority, and [`super::checkpoint`] writes it to the store behind apply.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use banyan_core::state::{AppliedId, ApplyError, BatchOutcome, OriginOpened, State, StateView};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
+use openraft::type_config::alias::{CommittedLeaderIdOf, SnapshotOf};
+use openraft::vote::RaftLeaderId;
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::snapshot::SnapshotData;
+use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use super::wire;
+use crate::changes::{ChangeBatch, ChangeRing};
+use crate::fatal::{Fatal, FatalError};
+
+/// How far this node has applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// Log index.
+    pub index: u64,
+    /// Revision of the keyspace.
+    pub revision: u64,
+    /// Log time, microseconds since the epoch.
+    pub log_time_us: u64,
+    /// When this node applied it.
+    pub at: Instant,
+}
+
+/// Who hears of applied entries besides the change ring: the origin, which answers its clients by them.
+///
+/// Called in log order, by the task that applies, and must not block.
+pub trait ApplyObserver: Send + Sync {
+    /// A batch of any origin came out of the log.
+    fn on_batch(&self, outcome: BatchOutcome);
+    /// An origin was opened.
+    fn on_origin_opened(&self, opened: OriginOpened);
+    /// The state was replaced by a snapshot: what was in between was seen by nobody here.
+    fn on_installed(&self, view: &StateView);
+}
+
+/// The state of a replica, shared by apply, checkpoints and readers.
+pub struct SharedState {
+    pub(super) state: Mutex<State>,
+    pub(super) ring: Arc<ChangeRing>,
+    pub(super) applied: watch::Sender<Applied>,
+    pub(super) observer: OnceLock<Arc<dyn ApplyObserver>>,
+    pub(super) snapshot: Mutex<Option<CurrentSnapshot>>,
+    /// Serialises everything that writes the store: checkpoints and installed snapshots.
+    pub(super) store_writer: tokio::sync::Mutex<()>,
+    /// Wakes the checkpoint task: the active layer passed its target.
+    pub(super) checkpoint_due: Notify,
+    /// Wakes apply: the layer has room again.
+    pub(super) layer_room: Notify,
+    /// Bytes at which the active layer is checkpointed; apply waits at twice as many.
+    pub(super) checkpoint_bytes: usize,
+    pub(super) fatal: Fatal,
+}
+
+/// The snapshot that can be streamed: what the store held after the last checkpoint.
+#[derive(Clone)]
+pub(super) struct CurrentSnapshot {
+    pub(super) meta: SnapshotMeta,
+    pub(super) view: Arc<dyn banyan_core::store::ReadView>,
+}
+
+impl SharedState {
+    /// Wraps an opened state.
+    #[must_use]
+    pub fn new(state: State, ring: Arc<ChangeRing>, checkpoint_bytes: usize, fatal: Fatal) -> Arc<Self> {
+        let shared = Self {
+            applied: watch::Sender::new(applied_of(&state)),
+            state: Mutex::new(state),
+            ring,
+            observer: OnceLock::new(),
+            snapshot: Mutex::new(None),
+            store_writer: tokio::sync::Mutex::new(()),
+            checkpoint_due: Notify::new(),
+            layer_room: Notify::new(),
+            checkpoint_bytes,
+            fatal,
+        };
+        Arc::new(shared)
+    }
+
+    /// A view of the state as applied here.
+    #[must_use]
+    pub fn view(&self) -> StateView {
+        self.state.lock().view()
+    }
+
+    /// Follows how far this node has applied.
+    #[must_use]
+    pub fn applied(&self) -> watch::Receiver<Applied> {
+        self.applied.subscribe()
+    }
+
+    fn fail(&self, error: &dyn std::fmt::Display) -> io::Error {
+        self.fatal.stop(FatalError::Storage(error.to_string()));
+        io::Error::other(error.to_string())
+    }
+
+    /// Waits until the active layer may take more.
+    async fn wait_for_room(&self) {
+        loop {
+            let room = self.layer_room.notified();
+            if self.state.lock().active_bytes() < 2 * self.checkpoint_bytes || self.fatal.is_stopping() {
+                return;
+            }
+            self.checkpoint_due.notify_one();
+            room.await;
+        }
+    }
+
+    fn apply_entry(
+        &self,
+        log_id: &LogId,
+        payload: EntryPayload<super::types::EntryData, u64, openraft::BasicNode>,
+    ) -> io::Result<()> {
+        let id = applied_id(log_id);
+        match payload {
+            EntryPayload::Blank => {
+                let mut state = self.state.lock();
+                state.apply_blank(id);
+                self.applied.send_replace(applied_of(&state));
+            }
+            EntryPayload::Membership(membership) => {
+                let stored = StoredMembership::new(Some(*log_id), membership);
+                let encoded = wire::encode(&stored).map_err(|error| self.fail(&error))?;
+                let mut state = self.state.lock();
+                state.set_membership(id, encoded);
+                self.applied.send_replace(applied_of(&state));
+            }
+            EntryPayload::Normal(data) => self.apply_commands(id, &data.0)?,
+        }
+        Ok(())
+    }
+
+    fn apply_commands(&self, id: AppliedId, entry: &Bytes) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let result = state.apply(id, entry);
+        let position = applied_of(&state);
+        if state.active_bytes() >= self.checkpoint_bytes {
+            self.checkpoint_due.notify_one();
+        }
+        drop(state);
+        let applied = result.map_err(|error: ApplyError| self.fail(&error))?;
+        // Readers first: whoever learns of the outcome may read, subscribe or ask for changes at once.
+        self.applied.send_replace(position);
+        if !applied.changes.is_empty() {
+            self.ring.push(ChangeBatch {
+                log_time_us: position.log_time_us,
+                changes: applied.changes,
+            });
+        }
+        if let Some(observer) = self.observer.get() {
+            applied
+                .origins
+                .into_iter()
+                .for_each(|opened| observer.on_origin_opened(opened));
+            applied
+                .batches
+                .into_iter()
+                .for_each(|outcome| observer.on_batch(outcome));
+        }
+        Ok(())
+    }
+}
+
+/// The log id as the state keeps it.
+#[must_use]
+pub fn applied_id(log_id: &LogId) -> AppliedId {
+    let leader = log_id.committed_leader_id();
+    AppliedId {
+        term: leader.term,
+        node_id: leader.node_id,
+        index: log_id.index(),
+    }
+}
+
+/// The state's log id as openraft's.
+#[must_use]
+pub fn log_id_of(applied: AppliedId) -> LogId {
+    let leader = CommittedLeaderIdOf::<TypeConfig>::new(applied.term, applied.node_id);
+    LogId::new(leader, applied.index)
+}
+
+fn applied_of(state: &State) -> Applied {
+    Applied {
+        index: state.applied().map_or(0, |applied| applied.index),
+        revision: state.revision(),
+        log_time_us: state.log_time_us(),
+        at: Instant::now(),
+    }
+}
+
+/// What openraft drives.
+#[derive(Clone)]
+pub struct StateMachine {
+    shared: Arc<SharedState>,
+}
+
+impl StateMachine {
+    /// A state machine over `shared`. The contents of the store, if any, are the current snapshot.
+    ///
+    /// # Errors
+    /// The stored membership is unreadable.
+    pub fn new(shared: Arc<SharedState>) -> io::Result<Self> {
+        let machine = Self { shared };
+        if let Some(meta) = machine.stored_meta()? {
+            let view = machine.shared.state.lock().base().view();
+            *machine.shared.snapshot.lock() = Some(CurrentSnapshot { meta, view });
+        }
+        Ok(machine)
+    }
+
+    fn membership(&self) -> io::Result<StoredMembership> {
+        match self.shared.state.lock().membership() {
+            None => Ok(StoredMembership::default()),
+            Some(encoded) => wire::decode(&encoded).map_err(|error| self.shared.fail(&error)),
+        }
+    }
+
+    fn stored_meta(&self) -> io::Result<Option<SnapshotMeta>> {
+        let Some(applied) = self.shared.state.lock().applied() else {
+            return Ok(None);
+        };
+        Ok(Some(SnapshotMeta {
+            last_log_id: Some(log_id_of(applied)),
+            last_membership: self.membership()?,
+        }))
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        let applied = self.shared.state.lock().applied();
+        Ok((applied.map(log_id_of), self.membership()?))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some(item) = entries.next().await {
+            let (entry, responder) = item?;
+            self.shared.wait_for_room().await;
+            self.shared.apply_entry(&entry.log_id, entry.payload)?;
+            if let Some(responder) = responder {
+                responder.send(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
+        SnapshotBuilder {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
+        let SnapshotData::Received(replacement) = snapshot else {
+            // Our own store's contents: openraft offers them at the start, and they are in place.
+            return Ok(());
+        };
+        let _writer = self.shared.store_writer.lock().await;
+        let shared = Arc::clone(&self.shared);
+        let installed = crate::blocking::run(move || {
+            let base = Arc::clone(shared.state.lock().base());
+            replacement.install()?;
+            State::open(base).map_err(|error| banyan_core::store::StoreError(error.to_string()))
+        });
+        let state = installed.await.map_err(|error| self.shared.fail(&error))?;
+        if state.applied().map(log_id_of) != meta.last_log_id {
+            return Err(self
+                .shared
+                .fail(&"an installed snapshot is not at the log id it was announced with"));
+        }
+        let view = state.view();
+        *self.shared.snapshot.lock() = Some(CurrentSnapshot {
+            meta: meta.clone(),
+            view: state.base().view(),
+        });
+        let position = applied_of(&state);
+        *self.shared.state.lock() = state;
+        self.shared.applied.send_replace(position);
+        self.shared.layer_room.notify_one();
+        self.shared.ring.skip(position.revision);
+        if let Some(observer) = self.shared.observer.get() {
+            observer.on_installed(&view);
+        }
+        tracing::info!(
+            index = position.index,
+            revision = position.revision,
+            "installed a snapshot"
+        );
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, SnapshotData>>, io::Error> {
+        Ok(self.shared.snapshot.lock().clone().map(CurrentSnapshot::into_snapshot))
+    }
+}
+
+impl CurrentSnapshot {
+    fn into_snapshot(self) -> SnapshotOf<TypeConfig, SnapshotData> {
+        Snapshot {
+            meta: self.meta,
+            snapshot: SnapshotData::View(self.view),
+        }
+    }
+}
+
+/// Hands out the current snapshot: building one costs nothing, since a checkpoint already is one.
+pub struct SnapshotBuilder {
+    shared: Arc<SharedState>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotData>, io::Error> {
+        let current = self.shared.snapshot.lock().clone();
+        current
+            .map(CurrentSnapshot::into_snapshot)
+            .ok_or_else(|| io::Error::other("there is no checkpoint yet"))
+    }
+}

@@ -1,0 +1,56 @@
+//! The one way a node stops because of itself: the first fatal error wins and ends the process.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// Why a node must stop at once.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FatalError {
+    /// Log or state could not be read or written, or hold what cannot be true.
+    #[error("storage failed: {0}")]
+    Storage(String),
+    /// Consensus stopped.
+    #[error("consensus stopped: {0}")]
+    Consensus(String),
+}
+
+/// Shared by everything that may find out that the node must stop.
+#[derive(Clone, Default)]
+pub struct Fatal(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    error: Mutex<Option<FatalError>>,
+    token: CancellationToken,
+}
+
+impl Fatal {
+    /// Stops the node for `error`, unless it is stopping for an earlier one.
+    pub fn stop(&self, error: FatalError) {
+        let mut first = self.0.error.lock();
+        if first.is_none() {
+            tracing::error!(%error, "the node stops");
+            *first = Some(error);
+        }
+        drop(first);
+        self.0.token.cancel();
+    }
+
+    /// Returns the error once there is one.
+    pub async fn wait(&self) -> FatalError {
+        self.0.token.cancelled().await;
+        self.0
+            .error
+            .lock()
+            .clone()
+            .unwrap_or_else(|| FatalError::Consensus("stopped".to_owned()))
+    }
+
+    /// Whether the node is stopping.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.0.token.is_cancelled()
+    }
+}

@@ -1,0 +1,71 @@
+//! `GET /v1/cluster` and `/v1/cluster/members`: who is there, and how far each has come.
+
+use axum::Json;
+use axum::extract::State;
+use banyan_api::cluster::{ClusterStatus, Member, Members};
+
+use super::Http;
+use crate::service::{self, MemberRole, MemberStatus};
+
+/// The cluster as this node sees it. Answered without a quorum too.
+pub(super) async fn get_status(State(http): State<Http>) -> Json<ClusterStatus> {
+    Json(render(http.service.status().await))
+}
+
+/// The members alone.
+pub(super) async fn get_members(State(http): State<Http>) -> Json<Members> {
+    Json(Members {
+        items: render(http.service.status().await).members,
+    })
+}
+
+fn render(status: service::ClusterStatus) -> ClusterStatus {
+    let voters = status
+        .members
+        .iter()
+        .filter(|member| member.role != MemberRole::Learner)
+        .count();
+    ClusterStatus {
+        cluster_id: format!("{:016x}", status.cluster_id),
+        node_id: status.node_id,
+        term: status.term,
+        leader: status.leader,
+        quorum: voters / 2 + 1,
+        members: status.members.into_iter().map(member).collect(),
+    }
+}
+
+fn member(member: MemberStatus) -> Member {
+    let role = match member.role {
+        MemberRole::Leader => "leader",
+        MemberRole::Voter => "voter",
+        MemberRole::Learner => "learner",
+    };
+    let base = Member {
+        id: member.node_id,
+        role: role.to_owned(),
+        reachable: member.node.is_some(),
+        peer_address: member.peer_address,
+        ..Member::default()
+    };
+    let Some(node) = member.node else { return base };
+    Member {
+        version: Some(node.version),
+        mqtt_address: Some(node.mqtt_address),
+        http_address: Some(node.http_address),
+        term: Some(node.term),
+        last_log_index: Some(node.last_log_index),
+        committed_index: Some(node.committed_index),
+        applied_index: Some(node.applied_index),
+        purged_index: Some(node.purged_index),
+        snapshot_index: Some(node.snapshot_index),
+        revision: Some(node.revision),
+        digest: Some(node.digest),
+        topic_count: Some(node.topic_count),
+        client_count: Some(node.client_count),
+        log_appends: Some(node.log_appends),
+        log_fsyncs: Some(node.log_fsyncs),
+        not_ready: node.not_ready,
+        ..base
+    }
+}

@@ -1,0 +1,152 @@
+//! HTTP: routes, bodies and errors over the [`Service`].
+//!
+//! | file | responsibility |
+//! |---|---|
+//! | `serve` | connections: limits, time limits, ordered end |
+//! | `topics` | one topic: GET, HEAD, PUT, DELETE |
+//! | `list` | lists by filter, prefix and range; counting; delete by filter in `delete_filter` |
+//! | `ndjson` | lists as a stream in constant memory |
+//! | `cursor`, `views`, `page` | cursors, the views they read, and pages asked for by another node |
+//! | `changes`, `feed` | the change feed, by page and as a stream |
+//! | `publish` | events and retained messages |
+//! | `cluster`, `health` | members; is this node alive, can it serve |
+//! | `query`, `headers`, `body`, `consistency` | what a request says |
+//! | `render`, `problem` | what an answer says |
+//! | `not_implemented` | routes that are promised but not built |
+//!
+//! Nothing here panics on what a client sends: unwrapping and indexing are denied.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
+
+mod body;
+mod changes;
+mod cluster;
+mod consistency;
+mod cursor;
+mod delete_filter;
+mod feed;
+mod headers;
+mod health;
+mod list;
+mod ndjson;
+mod not_implemented;
+mod page;
+mod problem;
+mod publish;
+mod query;
+mod render;
+mod serve;
+
+mod stream;
+mod topics;
+mod views;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{any, delete, get, post};
+use banyan_core::limits;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+pub use self::serve::serve;
+pub use self::views::ListViews;
+use crate::service::Service;
+
+/// What may be set about HTTP.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// Largest record as an MQTT packet, bytes, and so the largest body.
+    pub packet_bytes_max: u32,
+    /// Time for a request's body to arrive.
+    pub body_timeout: Duration,
+    /// How long a stream may wait for a client that reads nothing.
+    pub stall_timeout: Duration,
+    /// How often a feed without changes says that it is alive.
+    pub heartbeat: Duration,
+    /// Most lists streamed at a time. Each holds a view of the state.
+    pub list_streams_max: usize,
+    /// Most change feeds open at a time.
+    pub feeds_max: usize,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            packet_bytes_max: limits::PACKET_BYTES_MAX,
+            body_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(15),
+            list_streams_max: 256,
+            feeds_max: 10_000,
+        }
+    }
+}
+
+/// What every handler has at hand. Cheap to clone.
+#[derive(Clone)]
+struct Http {
+    service: Service,
+    views: ListViews,
+    settings: Arc<HttpSettings>,
+    list_streams: Arc<Semaphore>,
+    feeds: Arc<Semaphore>,
+    shutdown: CancellationToken,
+}
+
+/// All routes over `service`.
+///
+/// `views` are the views that cursors read; give the same ones to whatever answers the pages that other nodes ask this one
+/// for ([`ListViews::answer`]). When `shutdown` is cancelled, streams and feeds end; without that they would hold up the end
+/// of their connections.
+pub fn router(service: Service, views: ListViews, settings: HttpSettings, shutdown: CancellationToken) -> Router {
+    let http = Http {
+        service,
+        views,
+        list_streams: Arc::new(Semaphore::new(settings.list_streams_max)),
+        feeds: Arc::new(Semaphore::new(settings.feeds_max)),
+        settings: Arc::new(settings),
+        shutdown,
+    };
+    let one_topic = get(topics::get_by_path)
+        .put(topics::put_by_path)
+        .delete(topics::delete_by_path)
+        .patch(not_implemented::patch);
+    Router::new()
+        .route(
+            "/v1/topics",
+            get(list::get_root)
+                .put(topics::put_by_query)
+                .delete(delete_filter::delete_root),
+        )
+        .route("/v1/topics/", one_topic.clone())
+        .route("/v1/topics/{*topic}", one_topic)
+        .route("/v1/changes", get(changes::get))
+        .route("/v1/publish", post(publish::post))
+        .route("/v1/cluster", get(cluster::get_status))
+        .route(
+            "/v1/cluster/members",
+            get(cluster::get_members).post(not_implemented::route),
+        )
+        .route("/v1/cluster/{*rest}", any(not_implemented::route))
+        .route("/v1/children", any(not_implemented::route))
+        .route("/v1/children/{*topic}", any(not_implemented::route))
+        .route("/v1/transactions", post(not_implemented::route))
+        .route("/v1/sessions", get(not_implemented::route))
+        .route(
+            "/v1/sessions/{client_id}",
+            get(not_implemented::route).merge(delete(not_implemented::route)),
+        )
+        .route("/metrics", get(not_implemented::route))
+        .route("/openapi.json", get(not_implemented::route))
+        .route("/docs", get(not_implemented::route))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .fallback(problem::route_not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(axum::middleware::from_fn(body::drain_rest))
+        .with_state(http)
+}

@@ -1,0 +1,40 @@
+//! A Banyan node: MQTT and HTTP at the edge, Raft and storage beneath, one service between them.
+//!
+//! Dependencies point one way (`tests/tidy.rs` checks it):
+//!
+//! ```text
+//! mqtt, http → service → broker, origin → banyan_core        origin → consensus → storage, changes → banyan_core
+//! ```
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | [`settings`] | validated values |
+//! | [`components`], [`net`] | clock, randomness, network, disk: what the simulator replaces |
+//! | [`storage`] | the log's segment files; the checkpointed state |
+//! | [`peer`] | frames, links and requests between nodes |
+//! | [`consensus`] | Raft: log store, state machine, network, read index, checkpoints |
+//! | [`changes`] | the bounded ring of recent changes |
+//! | [`origin`] | this node's stream of command batches |
+//! | [`broker`] | connected clients, subscription index, fan-out |
+//! | [`service`] | the one door for both transports |
+//! | [`mqtt`], [`http`] | listeners, tasks, routes |
+//! | [`server`] | wiring, ordered start and stop |
+//! | [`playground`] | a cluster of child processes on this machine |
+
+pub mod blocking;
+pub mod broker;
+pub mod changes;
+pub mod components;
+pub mod consensus;
+pub mod fatal;
+pub mod http;
+pub mod logging;
+pub mod mqtt;
+pub mod net;
+pub mod origin;
+pub mod peer;
+pub mod playground;
+pub mod server;
+pub mod service;
+pub mod settings;
+pub mod storage;

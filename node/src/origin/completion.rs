@@ -1,0 +1,66 @@
+//! How a waiting client is answered.
+
+use banyan_core::state::Outcome;
+use tokio::sync::{mpsc, oneshot};
+
+/// Why a command has no outcome.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Nothing happened and nothing will: to retry is safe. HTTP 503, MQTT DISCONNECT 0x89.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// It may have taken effect, or may still. HTTP 504; MQTT closes without an acknowledgement.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+}
+
+/// What a client waits for.
+pub type Reply = Result<Outcome, ProposeError>;
+
+/// Where the answer goes. Dropped without an answer, it says *unknown*.
+#[derive(Debug)]
+pub struct Completion(Option<Target>);
+
+#[derive(Debug)]
+enum Target {
+    Oneshot(oneshot::Sender<Reply>),
+    Channel {
+        sender: mpsc::UnboundedSender<(u64, Reply)>,
+        token: u64,
+    },
+}
+
+impl Completion {
+    /// One answer to one waiter.
+    #[must_use]
+    pub fn oneshot() -> (Self, oneshot::Receiver<Reply>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(Some(Target::Oneshot(sender))), receiver)
+    }
+
+    /// An answer, marked with `token`, into a channel that takes many.
+    #[must_use]
+    pub fn channel(sender: mpsc::UnboundedSender<(u64, Reply)>, token: u64) -> Self {
+        Self(Some(Target::Channel { sender, token }))
+    }
+
+    /// Answers.
+    pub fn complete(mut self, reply: Reply) {
+        self.send(reply);
+    }
+
+    fn send(&mut self, reply: Reply) {
+        // A waiter that is gone needs no answer.
+        match self.0.take() {
+            Some(Target::Oneshot(sender)) => drop(sender.send(reply)),
+            Some(Target::Channel { sender, token }) => drop(sender.send((token, reply))),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        self.send(Err(ProposeError::Unknown("the node is stopping".to_owned())));
+    }
+}

@@ -1,0 +1,52 @@
+//! What nodes send each other on the origin lane, one way each.
+
+use banyan_core::command::{Batch, BatchBuilder, BatchId, DecodeError, Event, Operation};
+use bytes::Bytes;
+
+/// A batch for the leader: term (u64, big-endian), then the encoded batch.
+pub const BATCH: u8 = 0x01;
+/// The leader rejects: resend from the first unapplied batch. No body.
+pub const REJECT: u8 = 0x02;
+/// An event of QoS 0 for the receiver's own subscribers: a batch of one, of no origin.
+pub const EVENT: u8 = 0x03;
+
+/// Encodes an event for [`EVENT`].
+#[must_use]
+pub fn encode_event(event: &Event) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    builder.push(&Operation::Event(event.clone()));
+    builder.finish(
+        BatchId {
+            node_id: 0,
+            incarnation: 0,
+            sequence: 0,
+        },
+        0,
+    )
+}
+
+/// Decodes the body of [`EVENT`].
+///
+/// # Errors
+/// It is something else.
+pub fn decode_event(body: Bytes) -> Result<Event, DecodeError> {
+    let batch = Batch::parse(body)?;
+    let mut operations = batch.operations();
+    match operations.next().transpose()? {
+        Some(Operation::Event(event)) => Ok(event),
+        _ => Err(DecodeError::Kind(0)),
+    }
+}
+
+/// Bytes that `operation` takes while it waits, roughly.
+#[must_use]
+pub fn operation_bytes(operation: &Operation) -> usize {
+    const FIXED_BYTES: usize = 64;
+    let held = match operation {
+        Operation::Put(put) => put.topic.len() + put.payload.len() + put.metadata.as_bytes().len(),
+        Operation::Delete(delete) => delete.topic.len() + delete.metadata.as_bytes().len(),
+        Operation::DeleteFilter(delete) => delete.filter.as_str().len(),
+        Operation::Event(event) => event.topic.len() + event.payload.len() + event.metadata.as_bytes().len(),
+    };
+    FIXED_BYTES + held
+}

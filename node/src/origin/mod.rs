@@ -1,0 +1,402 @@
+//! This node's origin stream: its clients' commands, packed into batches that reach the log in order and exactly once.
+//!
+//! Several batches are in flight at a time; while they are, what arrives gathers into the next one, so that batches grow
+//! with the load and an idle node sends at once. A batch is sealed once and resent as the identical bytes, in order from
+//! the first unapplied one, after a change of leader, a reconnect, a rejection, or a gap seen in this node's own apply.
+//!
+//! A client is answered by this node's own apply. What was never handed to a leader is *unavailable*: nothing happened.
+//! What was handed over and is not seen applied in time is *unknown*. Batches carry a deadline in log time, so that what a
+//! client has long given up on cannot take effect later.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | [`completion`] | how a waiting client is answered |
+//! | [`message`] | what nodes send each other on the origin lane |
+//! | [`stream`] | the stream itself, without task or clock: packing, order, resend, outcomes |
+//! | this one | the task that drives it |
+
+mod completion;
+pub mod message;
+mod stream;
+#[cfg(test)]
+mod stream_test;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use banyan_core::command::Operation;
+use banyan_core::state::{BatchOutcome, OriginOpened, StateView};
+use bytes::{BufMut, Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+
+pub use completion::{Completion, ProposeError, Reply};
+use stream::{Queued, Stream};
+
+use crate::components::Random;
+use crate::consensus::intake::Submission;
+use crate::consensus::replica::request;
+use crate::consensus::types::NodeId;
+use crate::consensus::{Applied, ApplyObserver, Leadership, Replica};
+use crate::peer::{Lane, Peers};
+
+/// Most bytes of commands that wait to be packed; more are refused at once.
+const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A rejected origin waits this long before it resends, so that a leader in trouble is not flooded.
+const RESEND_DELAY: Duration = Duration::from_millis(10);
+/// How often deadlines are looked at, and an unanswered request to open the stream is repeated.
+const TICK: Duration = Duration::from_millis(100);
+const OPEN_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What happens to an origin from outside its task.
+#[derive(Debug)]
+enum Notice {
+    Batch(BatchOutcome),
+    Opened(OriginOpened),
+    /// A snapshot was installed; this node's row in it.
+    Installed {
+        incarnation: u64,
+        next_sequence: u64,
+    },
+    Rejected,
+}
+
+/// Takes commands of this node's clients; cheap to clone.
+#[derive(Clone)]
+pub struct Origin {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    node_id: NodeId,
+    queue: Mutex<Queue>,
+    arrived: Notify,
+    notices: mpsc::UnboundedSender<Notice>,
+    write_timeout: Duration,
+    open: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<Queued>,
+    bytes: usize,
+    closed: bool,
+}
+
+/// The part of an origin that is set up before its replica is: what the replica's apply reports to.
+pub struct Pending {
+    origin: Origin,
+    notices: mpsc::UnboundedReceiver<Notice>,
+}
+
+impl Origin {
+    /// The origin of `node_id`. It takes commands at once and sends them once [`Pending::start`]ed.
+    ///
+    /// `write_timeout` bounds how long a client waits for its answer.
+    #[must_use]
+    pub fn new(node_id: NodeId, write_timeout: Duration) -> (Self, Pending) {
+        let (sender, notices) = mpsc::unbounded_channel();
+        let shared = Shared {
+            node_id,
+            queue: Mutex::default(),
+            arrived: Notify::new(),
+            notices: sender,
+            write_timeout,
+            open: watch::Sender::new(false),
+        };
+        let origin = Self {
+            shared: Arc::new(shared),
+        };
+        (origin.clone(), Pending { origin, notices })
+    }
+
+    /// Proposes `operation`; `completion` is answered within the write timeout. Never blocks.
+    pub fn propose(&self, operation: Operation, completion: Completion) {
+        let bytes = message::operation_bytes(&operation);
+        let mut queue = self.shared.queue.lock();
+        let refused = if queue.closed {
+            Some("the node is stopping")
+        } else if queue.bytes + bytes > QUEUE_BYTES_MAX {
+            Some("too many commands wait on this node")
+        } else {
+            None
+        };
+        if let Some(reason) = refused {
+            drop(queue);
+            completion.complete(Err(ProposeError::Unavailable(reason.to_owned())));
+            return;
+        }
+        let first = queue.waiting.is_empty();
+        queue.bytes += bytes;
+        queue.waiting.push(Queued {
+            operation,
+            completion,
+            deadline: Instant::now() + self.shared.write_timeout,
+        });
+        drop(queue);
+        if first {
+            self.shared.arrived.notify_one();
+        }
+    }
+
+    /// The leader rejected a batch.
+    pub fn on_rejected(&self) {
+        let _ = self.shared.notices.send(Notice::Rejected);
+    }
+
+    /// Follows whether the stream is open: this node has its incarnation and can hand over commands.
+    #[must_use]
+    pub fn is_open(&self) -> watch::Receiver<bool> {
+        self.shared.open.subscribe()
+    }
+
+    /// Takes no further command. What was taken is still answered.
+    pub fn close(&self) {
+        self.shared.queue.lock().closed = true;
+    }
+
+    fn take_queue(&self) -> Vec<Queued> {
+        let mut queue = self.shared.queue.lock();
+        queue.bytes = 0;
+        std::mem::take(&mut queue.waiting)
+    }
+}
+
+impl ApplyObserver for Origin {
+    fn on_batch(&self, outcome: BatchOutcome) {
+        if outcome.id.node_id == self.shared.node_id {
+            let _ = self.shared.notices.send(Notice::Batch(outcome));
+        }
+    }
+
+    fn on_origin_opened(&self, opened: OriginOpened) {
+        if opened.node_id == self.shared.node_id {
+            let _ = self.shared.notices.send(Notice::Opened(opened));
+        }
+    }
+
+    fn on_installed(&self, view: &StateView) {
+        let row = view.origin(self.shared.node_id);
+        let (incarnation, next_sequence) = row.map_or((0, 0), |row| (row.incarnation, row.next_sequence));
+        let _ = self.shared.notices.send(Notice::Installed {
+            incarnation,
+            next_sequence,
+        });
+    }
+}
+
+impl Pending {
+    /// Starts the stream: opens it with the next incarnation, then sends.
+    pub fn start(self, replica: Arc<Replica>, peers: Peers, random: &Arc<dyn Random>) {
+        let nonce = random.next_u64();
+        let driver = Driver {
+            leadership: replica.leadership(),
+            applied: replica.applied(),
+            stream: Stream::new(self.origin.shared.node_id, nonce),
+            origin: self.origin,
+            replica,
+            peers,
+            opening_since: None,
+            random: Arc::clone(random),
+        };
+        tokio::spawn(driver.run(self.notices));
+    }
+}
+
+struct Driver {
+    origin: Origin,
+    replica: Arc<Replica>,
+    peers: Peers,
+    random: Arc<dyn Random>,
+    leadership: watch::Receiver<Leadership>,
+    applied: watch::Receiver<Applied>,
+    stream: Stream,
+    opening_since: Option<Instant>,
+}
+
+impl Driver {
+    async fn run(mut self, mut notices: mpsc::UnboundedReceiver<Notice>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut link: Option<watch::Receiver<u64>> = None;
+        let mut received = Vec::new();
+        let mut resend_at: Option<Instant> = None;
+        self.on_leadership(&mut link);
+        loop {
+            let origin = self.origin.clone();
+            let relinked = async {
+                let changed = match link.as_mut() {
+                    Some(epoch) => epoch.changed().await,
+                    None => std::future::pending().await,
+                };
+                if changed.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let resend = async {
+                match resend_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                count = notices.recv_many(&mut received, 1024) => {
+                    if count == 0 {
+                        return;
+                    }
+                    for notice in received.drain(..) {
+                        if self.on_notice(notice) && resend_at.is_none() {
+                            resend_at = Some(Instant::now() + RESEND_DELAY);
+                        }
+                    }
+                }
+                () = origin.shared.arrived.notified() => {}
+                changed = self.leadership.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.on_leadership(&mut link);
+                }
+                () = relinked => self.resend(),
+                () = resend => {
+                    resend_at = None;
+                    self.resend();
+                }
+                _ = tick.tick() => {
+                    let now = Instant::now();
+                    self.stream.expire(now);
+                    self.open(now);
+                    if self.stream.is_held_up() {
+                        self.resend();
+                    }
+                }
+            }
+            self.stream.enqueue(self.origin.take_queue());
+            self.send_new();
+        }
+    }
+
+    /// Takes a notice; returns whether the stream must be resent.
+    fn on_notice(&mut self, notice: Notice) -> bool {
+        match notice {
+            Notice::Batch(outcome) => self.stream.on_outcome(outcome),
+            Notice::Opened(opened) => {
+                if self.stream.on_opened(&opened) {
+                    tracing::info!(incarnation = opened.incarnation, "origin opened");
+                    self.origin.shared.open.send_replace(true);
+                }
+                false
+            }
+            Notice::Installed {
+                incarnation,
+                next_sequence,
+            } => {
+                self.stream.on_installed(incarnation, next_sequence);
+                true
+            }
+            Notice::Rejected => true,
+        }
+    }
+
+    fn on_leadership(&mut self, link: &mut Option<watch::Receiver<u64>>) {
+        let leader = self.leadership.borrow_and_update().leader;
+        *link = leader
+            .filter(|leader| *leader != self.replica.node_id())
+            .map(|leader| self.peers.link_epoch(leader, Lane::Origin));
+        if let Some(link) = link.as_mut() {
+            link.mark_unchanged();
+        }
+        self.opening_since = None;
+        self.open(Instant::now());
+        self.resend();
+    }
+
+    /// Asks the leader to open the stream, while it is not and no request is under way.
+    fn open(&mut self, now: Instant) {
+        if self.stream.is_open() {
+            return;
+        }
+        if self.stream.is_fenced() {
+            // Another process spoke for this node: what it did not finish is unknown, and this one starts over.
+            self.origin.shared.open.send_replace(false);
+            self.stream.reopen(self.random.next_u64());
+        }
+        if self.opening_since.is_some_and(|since| now < since + OPEN_TIMEOUT) {
+            return;
+        }
+        let Some(leader) = self.leadership.borrow().leader else {
+            return;
+        };
+        self.opening_since = Some(now);
+        let (node_id, nonce) = (self.replica.node_id(), self.stream.nonce());
+        if leader == node_id {
+            self.replica.submit(Submission::OpenOrigin { node_id, nonce });
+            return;
+        }
+        let peers = self.peers.clone();
+        tokio::spawn(async move {
+            let body = Bytes::copy_from_slice(&nonce.to_be_bytes());
+            // Without an answer the tick asks again.
+            let _ = peers
+                .request(leader, Lane::Control, request::OPEN_ORIGIN, body, OPEN_TIMEOUT)
+                .await;
+        });
+    }
+
+    fn send_new(&mut self) {
+        let Leadership {
+            term,
+            leader: Some(leader),
+        } = *self.leadership.borrow()
+        else {
+            return;
+        };
+        let deadline_us = self.deadline_us();
+        while let Some(batch) = self.stream.next_batch(deadline_us) {
+            if !self.hand_over(leader, term, batch) {
+                break;
+            }
+            self.stream.mark_newest_handed();
+        }
+    }
+
+    fn resend(&mut self) {
+        let Leadership {
+            term,
+            leader: Some(leader),
+        } = *self.leadership.borrow()
+        else {
+            return;
+        };
+        let mut sent = 0;
+        for batch in self.stream.in_flight() {
+            if !self.hand_over(leader, term, batch) {
+                break;
+            }
+            sent += 1;
+        }
+        self.stream.mark_oldest_handed(sent);
+    }
+
+    fn hand_over(&self, leader: NodeId, term: u64, batch: Bytes) -> bool {
+        let from = self.replica.node_id();
+        if leader == from {
+            self.replica.submit(Submission::Batch { from, term, batch });
+            return true;
+        }
+        let mut body = BytesMut::with_capacity(8 + batch.len());
+        body.put_u64(term);
+        body.put_slice(&batch);
+        self.peers.send(leader, Lane::Origin, message::BATCH, body.freeze())
+    }
+
+    /// The end of a write timeout that begins now, in log time as far as this node can tell.
+    fn deadline_us(&self) -> u64 {
+        let applied = *self.applied.borrow();
+        let ahead = applied.at.elapsed() + self.origin.shared.write_timeout;
+        applied
+            .log_time_us
+            .saturating_add(u64::try_from(ahead.as_micros()).unwrap_or(u64::MAX))
+    }
+}

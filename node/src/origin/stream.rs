@@ -1,0 +1,268 @@
+//! The origin stream without task or clock: packing, order, resend, outcomes.
+
+use std::collections::VecDeque;
+
+use banyan_core::command::{BatchBuilder, BatchId, Operation};
+use banyan_core::limits::{BATCH_BYTES_TARGET, BATCH_COMMANDS_MAX};
+use banyan_core::state::{BatchOutcome, Disposition, OriginOpened, Outcome};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::completion::{Completion, ProposeError};
+
+/// Batches that are sealed and not yet applied here. One on its way to the leader, one being committed, one being applied:
+/// more only makes batches smaller.
+pub const IN_FLIGHT_MAX: usize = 4;
+
+/// A command that waits to be packed.
+#[derive(Debug)]
+pub struct Queued {
+    pub operation: Operation,
+    pub completion: Completion,
+    /// When its client must have an answer.
+    pub deadline: Instant,
+}
+
+struct InFlight {
+    sequence: u64,
+    batch: Bytes,
+    /// Whether a leader may have it.
+    handed: bool,
+    /// Those who wait, one a command; empty once they were told that the outcome is unknown.
+    waiters: Vec<Completion>,
+    deadline: Instant,
+}
+
+impl InFlight {
+    fn give_up(&mut self, reason: &str) {
+        for waiter in self.waiters.drain(..) {
+            let error = match self.handed {
+                true => ProposeError::Unknown(reason.to_owned()),
+                false => ProposeError::Unavailable(reason.to_owned()),
+            };
+            waiter.complete(Err(error));
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// The opening is not applied yet.
+    Closed,
+    Open {
+        incarnation: u64,
+    },
+    /// A later incarnation of this node exists.
+    Fenced,
+}
+
+/// The stream of one incarnation of this node.
+///
+/// Invariant: the sequences in flight are consecutive, and end before `next_sequence`; every batch handed over has all earlier
+/// ones handed over.
+pub struct Stream {
+    node_id: u64,
+    nonce: u64,
+    standing: Standing,
+    next_sequence: u64,
+    queue: VecDeque<Queued>,
+    in_flight: VecDeque<InFlight>,
+}
+
+impl Stream {
+    /// A stream that will be opened with `nonce`.
+    pub fn new(node_id: u64, nonce: u64) -> Self {
+        Self {
+            node_id,
+            nonce,
+            standing: Standing::Closed,
+            next_sequence: 0,
+            queue: VecDeque::new(),
+            in_flight: VecDeque::new(),
+        }
+    }
+
+    pub fn nonce(&self) -> u64 {
+        self.nonce
+    }
+
+    pub fn is_open(&self) -> bool {
+        matches!(self.standing, Standing::Open { .. })
+    }
+
+    pub fn is_fenced(&self) -> bool {
+        self.standing == Standing::Fenced
+    }
+
+    /// Adds commands behind those that wait.
+    pub fn enqueue(&mut self, commands: Vec<Queued>) {
+        self.queue.extend(commands);
+    }
+
+    /// Seals the next batch, if one may be sent now. `deadline_us` is in log time.
+    pub fn next_batch(&mut self, deadline_us: u64) -> Option<Bytes> {
+        let Standing::Open { incarnation } = self.standing else {
+            return None;
+        };
+        let held_up = self.in_flight.back().is_some_and(|last| !last.handed);
+        if held_up || self.in_flight.len() >= IN_FLIGHT_MAX || self.queue.is_empty() {
+            return None;
+        }
+        let mut builder = BatchBuilder::new();
+        let mut waiters = Vec::with_capacity(self.queue.len().min(BATCH_COMMANDS_MAX));
+        let mut deadline: Option<Instant> = None;
+        while builder.len() < BATCH_COMMANDS_MAX && builder.bytes() < BATCH_BYTES_TARGET {
+            let Some(queued) = self.queue.pop_front() else {
+                break;
+            };
+            builder.push(&queued.operation);
+            waiters.push(queued.completion);
+            deadline = Some(deadline.map_or(queued.deadline, |earliest| earliest.min(queued.deadline)));
+        }
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let batch = builder.finish(
+            BatchId {
+                node_id: self.node_id,
+                incarnation,
+                sequence,
+            },
+            deadline_us,
+        );
+        self.in_flight.push_back(InFlight {
+            sequence,
+            batch: batch.clone(),
+            handed: false,
+            waiters,
+            deadline: deadline?,
+        });
+        Some(batch)
+    }
+
+    /// Notes that a leader may have the newest batch.
+    pub fn mark_newest_handed(&mut self) {
+        if let Some(newest) = self.in_flight.back_mut() {
+            newest.handed = true;
+        }
+    }
+
+    /// Notes that a leader may have the `count` oldest batches.
+    pub fn mark_oldest_handed(&mut self, count: usize) {
+        self.in_flight
+            .iter_mut()
+            .take(count)
+            .for_each(|in_flight| in_flight.handed = true);
+    }
+
+    /// The batches to resend, oldest first.
+    pub fn in_flight(&self) -> impl Iterator<Item = Bytes> {
+        self.in_flight.iter().map(|in_flight| in_flight.batch.clone())
+    }
+
+    /// Whether a batch waits to be handed over.
+    pub fn is_held_up(&self) -> bool {
+        self.in_flight.back().is_some_and(|last| !last.handed)
+    }
+
+    /// A batch of this node came out of the log. Returns whether the stream must be resent.
+    pub fn on_outcome(&mut self, outcome: BatchOutcome) -> bool {
+        let Standing::Open { incarnation } = self.standing else {
+            return false;
+        };
+        if outcome.id.incarnation != incarnation {
+            return false;
+        }
+        match outcome.disposition {
+            Disposition::Duplicate => false,
+            Disposition::Gap { expected } => self.in_flight.front().is_some_and(|oldest| oldest.sequence >= expected),
+            Disposition::Fenced { .. } => {
+                self.fence();
+                false
+            }
+            Disposition::Taken(outcomes) => {
+                let Some(oldest) = self.in_flight.pop_front() else {
+                    return false;
+                };
+                assert_eq!(
+                    oldest.sequence, outcome.id.sequence,
+                    "the stream was applied out of order"
+                );
+                for (waiter, outcome) in oldest.waiters.into_iter().zip(outcomes) {
+                    waiter.complete(match outcome {
+                        Outcome::TooLate => Err(ProposeError::Unavailable(
+                            "it came to the log after its deadline".to_owned(),
+                        )),
+                        outcome => Ok(outcome),
+                    });
+                }
+                false
+            }
+        }
+    }
+
+    /// An opening of this node came out of the log. Returns whether it is the one this stream waits for.
+    pub fn on_opened(&mut self, opened: &OriginOpened) -> bool {
+        match self.standing {
+            Standing::Closed if opened.nonce == self.nonce => {
+                self.standing = Standing::Open {
+                    incarnation: opened.incarnation,
+                };
+                self.next_sequence = opened.next_sequence;
+                true
+            }
+            Standing::Open { incarnation } if opened.incarnation > incarnation => {
+                self.fence();
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// The state was replaced by one in which this node's row is (`incarnation`, `next_sequence`). What it skipped is unknown.
+    pub fn on_installed(&mut self, incarnation: u64, next_sequence: u64) {
+        let Standing::Open { incarnation: mine } = self.standing else {
+            return;
+        };
+        if incarnation > mine {
+            self.fence();
+            return;
+        }
+        while self
+            .in_flight
+            .front()
+            .is_some_and(|oldest| incarnation == mine && oldest.sequence < next_sequence)
+        {
+            if let Some(mut skipped) = self.in_flight.pop_front() {
+                skipped.give_up("a snapshot was installed meanwhile");
+            }
+        }
+    }
+
+    fn fence(&mut self) {
+        self.standing = Standing::Fenced;
+        for in_flight in &mut self.in_flight {
+            in_flight.give_up("the node was opened again elsewhere");
+        }
+        self.in_flight.clear();
+    }
+
+    /// Starts over after a fence, to be opened with `nonce`.
+    pub fn reopen(&mut self, nonce: u64) {
+        assert!(self.in_flight.is_empty(), "a fenced stream has nothing in flight");
+        self.nonce = nonce;
+        self.standing = Standing::Closed;
+    }
+
+    /// Answers everyone whose deadline has passed. Batches stay in flight: their sequence must be applied.
+    pub fn expire(&mut self, now: Instant) {
+        while self.queue.front().is_some_and(|queued| queued.deadline <= now) {
+            if let Some(queued) = self.queue.pop_front() {
+                let reason = "no leader took it in time".to_owned();
+                queued.completion.complete(Err(ProposeError::Unavailable(reason)));
+            }
+        }
+        for in_flight in self.in_flight.iter_mut().filter(|in_flight| in_flight.deadline <= now) {
+            in_flight.give_up("it was not seen applied in time");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The origin stream against a log that takes, loses, doubles and reorders what it is handed.
+
+use std::time::Duration;
+
+use banyan_core::command::{Batch, BatchId, Condition, Operation, Put};
+use banyan_core::metadata::Metadata;
+use banyan_core::state::{BatchOutcome, Disposition, OriginOpened, Outcome};
+use banyan_core::topic::TopicName;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::completion::{Completion, ProposeError, Reply};
+use super::stream::{IN_FLIGHT_MAX, Queued, Stream};
+
+const NODE: u64 = 7;
+const NONCE: u64 = 99;
+
+fn command(deadline: Instant) -> (Queued, oneshot::Receiver<Reply>) {
+    let operation = Operation::Put(Put {
+        topic: TopicName::parse("a").expect("a topic"),
+        payload: Bytes::from("1"),
+        metadata: Metadata::default(),
+        publisher: Bytes::from("test"),
+        timestamp_us: None,
+        expiry_s: None,
+        condition: Condition::None,
+        qos: 1,
+    });
+    let (completion, reply) = Completion::oneshot();
+    (
+        Queued {
+            operation,
+            completion,
+            deadline,
+        },
+        reply,
+    )
+}
+
+fn opened(incarnation: u64) -> OriginOpened {
+    OriginOpened {
+        node_id: NODE,
+        nonce: NONCE,
+        incarnation,
+        next_sequence: 1,
+    }
+}
+
+fn open_stream() -> Stream {
+    let mut stream = Stream::new(NODE, NONCE);
+    assert!(stream.on_opened(&opened(3)));
+    stream
+}
+
+fn taken(sequence: u64, outcomes: Vec<Outcome>) -> BatchOutcome {
+    BatchOutcome {
+        id: BatchId {
+            node_id: NODE,
+            incarnation: 3,
+            sequence,
+        },
+        disposition: Disposition::Taken(outcomes),
+    }
+}
+
+fn sequence_of(batch: Bytes) -> u64 {
+    Batch::parse(batch).expect("a batch").id().sequence
+}
+
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(10)
+}
+
+/// Enqueues one command, seals it and hands it over.
+fn send_one(stream: &mut Stream) -> (Bytes, oneshot::Receiver<Reply>) {
+    let (queued, reply) = command(later());
+    stream.enqueue(vec![queued]);
+    let batch = stream.next_batch(0).expect("a batch");
+    stream.mark_newest_handed();
+    (batch, reply)
+}
+
+#[test]
+fn nothing_is_sealed_before_the_stream_is_open() {
+    let mut stream = Stream::new(NODE, NONCE);
+    let (queued, _reply) = command(later());
+    stream.enqueue(vec![queued]);
+    assert!(stream.next_batch(0).is_none());
+    assert!(
+        !stream.on_opened(&OriginOpened {
+            nonce: NONCE + 1,
+            ..opened(2)
+        }),
+        "another life of this node"
+    );
+    assert!(stream.on_opened(&opened(3)));
+    assert_eq!(sequence_of(stream.next_batch(0).expect("a batch")), 1);
+}
+
+#[test]
+fn batches_grow_while_others_are_in_flight() {
+    let mut stream = open_stream();
+    for _ in 0..IN_FLIGHT_MAX {
+        send_one(&mut stream);
+    }
+    let waiting: Vec<_> = (0..10).map(|_| command(later()).0).collect();
+    stream.enqueue(waiting);
+    assert!(stream.next_batch(0).is_none(), "the window is full");
+    assert!(!stream.on_outcome(taken(1, vec![Outcome::NotFound])));
+    let batch = Batch::parse(stream.next_batch(0).expect("a batch")).expect("readable");
+    assert_eq!((batch.id().sequence, batch.count()), (IN_FLIGHT_MAX as u64 + 1, 10));
+}
+
+#[test]
+fn every_waiter_gets_the_outcome_of_its_own_command() {
+    let mut stream = open_stream();
+    let (first, first_reply) = command(later());
+    let (second, second_reply) = command(later());
+    stream.enqueue(vec![first, second]);
+    stream.next_batch(0).expect("a batch");
+    stream.mark_newest_handed();
+    stream.on_outcome(taken(1, vec![Outcome::Deleted { revision: 5 }, Outcome::NotFound]));
+    assert_eq!(first_reply.blocking_recv(), Ok(Ok(Outcome::Deleted { revision: 5 })));
+    assert_eq!(second_reply.blocking_recv(), Ok(Ok(Outcome::NotFound)));
+    assert_eq!(stream.in_flight().count(), 0);
+}
+
+#[test]
+fn a_resend_is_the_identical_bytes_from_the_first_unapplied_batch_on() {
+    let mut stream = open_stream();
+    let sent: Vec<_> = (0..3).map(|_| send_one(&mut stream).0).collect();
+    stream.on_outcome(taken(1, vec![Outcome::NotFound]));
+    assert_eq!(stream.in_flight().collect::<Vec<_>>(), sent[1..]);
+}
+
+#[test]
+fn a_gap_in_the_own_apply_asks_for_a_resend_and_a_duplicate_does_not() {
+    let mut stream = open_stream();
+    send_one(&mut stream);
+    let outcome = |disposition| BatchOutcome {
+        id: BatchId {
+            node_id: NODE,
+            incarnation: 3,
+            sequence: 2,
+        },
+        disposition,
+    };
+    assert!(stream.on_outcome(outcome(Disposition::Gap { expected: 1 })));
+    assert!(!stream.on_outcome(outcome(Disposition::Duplicate)));
+}
+
+#[test]
+fn a_batch_that_could_not_be_handed_over_holds_up_later_ones() {
+    let mut stream = open_stream();
+    let (first, first_reply) = command(Instant::now());
+    stream.enqueue(vec![first]);
+    stream.next_batch(0).expect("a batch");
+    assert!(stream.is_held_up());
+    stream.enqueue(vec![command(later()).0]);
+    assert!(stream.next_batch(0).is_none(), "a later batch would leave a gap");
+    stream.expire(Instant::now());
+    assert!(
+        matches!(first_reply.blocking_recv(), Ok(Err(ProposeError::Unavailable(_)))),
+        "no leader can have it"
+    );
+    assert_eq!(
+        stream.in_flight().count(),
+        1,
+        "its sequence must be applied all the same"
+    );
+    stream.mark_oldest_handed(1);
+    assert_eq!(sequence_of(stream.next_batch(0).expect("the next")), 2);
+}
+
+#[test]
+fn what_was_handed_over_and_not_seen_applied_is_unknown() {
+    let mut stream = open_stream();
+    let (queued, reply) = command(Instant::now());
+    stream.enqueue(vec![queued]);
+    stream.next_batch(0).expect("a batch");
+    stream.mark_newest_handed();
+    stream.expire(Instant::now());
+    assert!(matches!(reply.blocking_recv(), Ok(Err(ProposeError::Unknown(_)))));
+    assert!(
+        !stream.on_outcome(taken(1, vec![Outcome::NotFound])),
+        "its outcome may still come"
+    );
+    assert_eq!(stream.in_flight().count(), 0);
+}
+
+#[test]
+fn what_waits_for_a_leader_past_its_deadline_is_unavailable() {
+    let mut stream = open_stream();
+    let (queued, reply) = command(Instant::now());
+    stream.enqueue(vec![queued]);
+    stream.expire(Instant::now());
+    assert!(matches!(reply.blocking_recv(), Ok(Err(ProposeError::Unavailable(_)))));
+    assert!(stream.next_batch(0).is_none(), "it must not take effect later");
+}
+
+#[test]
+fn a_command_that_came_to_the_log_too_late_did_not_happen() {
+    let mut stream = open_stream();
+    let (_, reply) = send_one(&mut stream);
+    stream.on_outcome(taken(1, vec![Outcome::TooLate]));
+    assert!(matches!(reply.blocking_recv(), Ok(Err(ProposeError::Unavailable(_)))));
+}
+
+#[test]
+fn an_installed_snapshot_makes_what_it_skips_unknown_and_keeps_the_rest() {
+    let mut stream = open_stream();
+    let replies: Vec<_> = (0..3).map(|_| send_one(&mut stream).1).collect();
+    stream.on_installed(3, 3);
+    let mut replies = replies.into_iter();
+    for skipped in replies.by_ref().take(2) {
+        assert!(matches!(skipped.blocking_recv(), Ok(Err(ProposeError::Unknown(_)))));
+    }
+    assert_eq!(stream.in_flight().map(sequence_of).collect::<Vec<_>>(), [3]);
+    stream.on_outcome(taken(3, vec![Outcome::NotFound]));
+    assert_eq!(
+        replies.next().expect("the third").blocking_recv(),
+        Ok(Ok(Outcome::NotFound))
+    );
+}
+
+#[test]
+fn a_fenced_stream_answers_everyone_and_opens_anew() {
+    let mut stream = open_stream();
+    let (_, reply) = send_one(&mut stream);
+    assert!(!stream.on_opened(&OriginOpened { nonce: 1, ..opened(4) }));
+    assert!(stream.is_fenced());
+    assert!(matches!(reply.blocking_recv(), Ok(Err(ProposeError::Unknown(_)))));
+    stream.reopen(NONCE);
+    assert!(stream.on_opened(&opened(5)));
+    assert_eq!(sequence_of(send_one(&mut stream).0), 1);
+}
+
+#[test]
+fn a_dropped_command_is_unknown() {
+    let (queued, reply) = command(later());
+    drop(queued);
+    assert!(matches!(reply.blocking_recv(), Ok(Err(ProposeError::Unknown(_)))));
+}

@@ -1,0 +1,288 @@
+//! The first exchange on every connection: who opens it, for what, and whether it is welcome.
+//!
+//! The opener sends a hello, the other side answers with a welcome or a refusal, and a refused connection is closed. Both
+//! frames are small and bounded, so nothing is buffered for a program that is not a peer.
+//!
+//! Hello (33 bytes): magic `BNYN`, protocol version u16, cluster id u64, own node id u64, node id wanted u64 (0 = any),
+//! lane u8, two zero bytes. Welcome: node id u64. Refusal: kind = [`Refusal`], body = text.
+
+use std::io;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::Lane;
+use super::frame::{FRAME_HEADER_BYTES, Frame, FrameError, FrameType};
+use crate::net::BoxStream;
+
+/// Version of everything that travels between nodes. Nodes of different versions do not talk.
+const PROTOCOL_VERSION: u16 = 1;
+
+const MAGIC: u32 = u32::from_be_bytes(*b"BNYN");
+const HELLO_BYTES: usize = 33;
+/// Largest frame of the handshake.
+const HANDSHAKE_FRAME_BYTES_MAX: usize = FRAME_HEADER_BYTES + 256;
+
+/// What a connection is opened for, on the wire: a [`Lane`], or 255 to only ask who is there.
+const IDENTIFY: u8 = 255;
+
+/// Why a node refuses a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It is not a hello.
+    #[error("the connection does not begin with a hello of this protocol")]
+    NotAHello,
+    /// Another version of the protocol.
+    #[error("the nodes speak different versions of the peer protocol")]
+    Version,
+    /// The nodes belong to different clusters.
+    #[error("the node belongs to another cluster")]
+    Cluster,
+    /// Another node than the one wanted listens here.
+    #[error("another node listens at this address")]
+    Node,
+    /// The opener claims to be this very node.
+    #[error("a node cannot be its own peer")]
+    Oneself,
+    /// Too many connections.
+    #[error("the node has too many peer connections")]
+    TooMany,
+}
+
+impl Refusal {
+    const ALL: [Self; 6] = [
+        Self::NotAHello,
+        Self::Version,
+        Self::Cluster,
+        Self::Node,
+        Self::Oneself,
+        Self::TooMany,
+    ];
+
+    fn code(self) -> u8 {
+        Self::ALL
+            .iter()
+            .position(|refusal| *refusal == self)
+            .map_or(0, |at| at as u8)
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+}
+
+/// Why a connection was not established.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandshakeError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("the other side does not speak the peer protocol")]
+    Unexpected,
+}
+
+/// What the opener of a connection says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hello {
+    pub(crate) cluster_id: u64,
+    pub(crate) from: u64,
+    /// 0 = any node.
+    pub(crate) to: u64,
+    /// `None` asks who is there; the connection is closed after the answer.
+    pub(crate) lane: Option<Lane>,
+}
+
+impl Hello {
+    pub(crate) fn encode(&self) -> Frame {
+        let mut body = BytesMut::with_capacity(HELLO_BYTES);
+        body.put_u32(MAGIC);
+        body.put_u16(PROTOCOL_VERSION);
+        body.put_u64(self.cluster_id);
+        body.put_u64(self.from);
+        body.put_u64(self.to);
+        body.put_u8(self.lane.map_or(IDENTIFY, |lane| lane as u8));
+        body.put_u16(0);
+        Frame::new(FrameType::Hello, body.freeze())
+    }
+
+    fn decode(frame: &Frame) -> Result<Self, Refusal> {
+        let mut body = &frame.body[..];
+        if frame.frame_type != FrameType::Hello || body.len() < 6 || body.get_u32() != MAGIC {
+            return Err(Refusal::NotAHello);
+        }
+        if body.get_u16() != PROTOCOL_VERSION {
+            return Err(Refusal::Version);
+        }
+        if body.len() != HELLO_BYTES - 6 {
+            return Err(Refusal::NotAHello);
+        }
+        let (cluster_id, from, to, lane) = (body.get_u64(), body.get_u64(), body.get_u64(), body.get_u8());
+        let lane = match lane {
+            IDENTIFY => None,
+            lane => Some(Lane::from_u8(lane).ok_or(Refusal::NotAHello)?),
+        };
+        Ok(Self {
+            cluster_id,
+            from,
+            to,
+            lane,
+        })
+    }
+}
+
+/// Opens a connection: says `hello` and returns the id of the node that welcomes it.
+///
+/// # Errors
+/// The connection broke, or is refused. The caller sets the deadline.
+pub(crate) async fn open(stream: &mut BoxStream, buffer: &mut BytesMut, hello: &Hello) -> Result<u64, HandshakeError> {
+    write(stream, &hello.encode()).await?;
+    let frame = read(stream, buffer).await?;
+    match frame.frame_type {
+        FrameType::Welcome if frame.body.len() == 8 => Ok((&frame.body[..]).get_u64()),
+        FrameType::Refusal => {
+            Err(Refusal::from_code(frame.kind).map_or(HandshakeError::Unexpected, HandshakeError::Refused))
+        }
+        _ => Err(HandshakeError::Unexpected),
+    }
+}
+
+/// Answers a connection that somebody opened; refuses it where it is not for `local` of `cluster_id`.
+///
+/// # Errors
+/// The connection broke, or was refused (the opener has been told). The caller sets the deadline.
+pub(crate) async fn answer(
+    stream: &mut BoxStream,
+    buffer: &mut BytesMut,
+    local: u64,
+    cluster_id: u64,
+    full: bool,
+) -> Result<Hello, HandshakeError> {
+    let hello = match read(stream, buffer).await {
+        Ok(frame) => Hello::decode(&frame),
+        Err(HandshakeError::Frame(_)) => Err(Refusal::NotAHello),
+        Err(error) => return Err(error),
+    };
+    let checked = hello.and_then(|hello| match hello {
+        hello if hello.cluster_id != cluster_id => Err(Refusal::Cluster),
+        hello if hello.to != 0 && hello.to != local => Err(Refusal::Node),
+        hello if hello.from == local && hello.lane.is_some() => Err(Refusal::Oneself),
+        _ if full => Err(Refusal::TooMany),
+        hello => Ok(hello),
+    });
+    match checked {
+        Ok(hello) => {
+            write(
+                stream,
+                &Frame::new(FrameType::Welcome, Bytes::copy_from_slice(&local.to_be_bytes())),
+            )
+            .await?;
+            Ok(hello)
+        }
+        Err(refusal) => {
+            let text = Bytes::from(refusal.to_string());
+            write(stream, &Frame::of(FrameType::Refusal, refusal.code(), 0, text)).await?;
+            Err(HandshakeError::Refused(refusal))
+        }
+    }
+}
+
+async fn write(stream: &mut BoxStream, frame: &Frame) -> io::Result<()> {
+    let mut bytes = BytesMut::with_capacity(frame.len());
+    frame.encode_header(&mut bytes);
+    bytes.extend_from_slice(&frame.body);
+    stream.write_all(&bytes).await?;
+    stream.flush().await
+}
+
+async fn read(stream: &mut BoxStream, buffer: &mut BytesMut) -> Result<Frame, HandshakeError> {
+    loop {
+        if let Some(frame) = Frame::decode(buffer, HANDSHAKE_FRAME_BYTES_MAX)? {
+            return Ok(frame);
+        }
+        if stream.read_buf(buffer).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HELLO: Hello = Hello {
+        cluster_id: 9,
+        from: 1,
+        to: 2,
+        lane: Some(Lane::Append),
+    };
+
+    /// Runs both sides over a pipe and returns what each of them got.
+    async fn shake(hello: Hello) -> (Result<u64, HandshakeError>, Result<Hello, HandshakeError>) {
+        let (near, far) = tokio::io::duplex(4096);
+        let (mut near, mut far): (BoxStream, BoxStream) = (Box::new(near), Box::new(far));
+        let (mut near_buffer, mut far_buffer) = (BytesMut::new(), BytesMut::new());
+        tokio::join!(
+            open(&mut near, &mut near_buffer, &hello),
+            answer(&mut far, &mut far_buffer, 2, 9, false)
+        )
+    }
+
+    async fn refusal_of(hello: Hello) -> Refusal {
+        match shake(hello).await {
+            (Err(HandshakeError::Refused(told)), Err(HandshakeError::Refused(meant))) if told == meant => meant,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn welcomes_a_peer_and_says_who_is_there() {
+        let (opened, answered) = shake(HELLO).await;
+        assert_eq!(opened.unwrap(), 2);
+        assert_eq!(answered.unwrap(), HELLO);
+        assert_eq!(
+            shake(Hello {
+                to: 0,
+                lane: None,
+                ..HELLO
+            })
+            .await
+            .0
+            .unwrap(),
+            2
+        );
+    }
+
+    #[tokio::test]
+    async fn refuses_strangers_with_a_reason() {
+        assert_eq!(refusal_of(Hello { cluster_id: 8, ..HELLO }).await, Refusal::Cluster);
+        assert_eq!(refusal_of(Hello { to: 3, ..HELLO }).await, Refusal::Node);
+        assert_eq!(refusal_of(Hello { from: 2, ..HELLO }).await, Refusal::Oneself);
+    }
+
+    #[test]
+    fn a_hello_is_checked_field_by_field() {
+        let good = HELLO.encode();
+        assert_eq!(Hello::decode(&good), Ok(HELLO));
+        let with = |at: usize, byte: u8| {
+            let mut body = good.body.to_vec();
+            body[at] = byte;
+            Hello::decode(&Frame::new(FrameType::Hello, body.into()))
+        };
+        assert_eq!(with(0, b'X'), Err(Refusal::NotAHello));
+        assert_eq!(with(5, 99), Err(Refusal::Version));
+        assert_eq!(with(30, 77), Err(Refusal::NotAHello));
+        for len in 0..good.body.len() {
+            assert!(Hello::decode(&Frame::new(FrameType::Hello, good.body.slice(..len))).is_err());
+        }
+    }
+
+    #[test]
+    fn every_refusal_travels() {
+        for refusal in Refusal::ALL {
+            assert_eq!(Refusal::from_code(refusal.code()), Some(refusal));
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! A node put together: opened from the bottom up, stopped from the top down.
+//!
+//! Start: log and state are opened and replayed, the peer port answers, then clients are let in. Stop: no new clients; those
+//! connected are told (DISCONNECT 0x8B) once what they had sent is acknowledged; leadership is handed over; Raft stops; a last
+//! checkpoint is written and the log is closed cleanly.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use banyan_core::mqtt::reason::ReasonCode;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::broker::Broker;
+use crate::components::Components;
+use crate::consensus::network::RaftServer;
+use crate::consensus::replica::ReplicaOpenError;
+use crate::consensus::{Replica, ReplicaSettings};
+use crate::fatal::{Fatal, FatalError};
+use crate::http::{HttpSettings, ListViews};
+use crate::net::Listener;
+use crate::origin::{Origin, message};
+use crate::peer::{self, Lane, Peers};
+use crate::service::peer_requests::PeerRequests;
+use crate::service::{Identity, Service, ServiceSettings};
+use crate::settings::{Entry, Settings};
+use crate::storage::log::LogSettings;
+use crate::{http, mqtt};
+
+/// How long clients may take to go when the node stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long the hand-over of leadership may take when the node stops.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Block cache of the state store.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// Views that cursors of lists may hold at a time.
+const LIST_VIEWS_MAX: usize = 64;
+/// How long a linearizable read may wait.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a node did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A listener could not be opened.
+    #[error("cannot listen on {address} for {service}: {error}; is another node running there?")]
+    Listen {
+        /// What for.
+        service: &'static str,
+        /// Where.
+        address: String,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// Log or state.
+    #[error(transparent)]
+    Open(#[from] ReplicaOpenError),
+    /// The data directory cannot be used.
+    #[error("{0}")]
+    DataDirectory(String),
+    /// The settings do not say how the node enters a cluster.
+    #[error("{0}")]
+    Settings(String),
+    /// It had to stop.
+    #[error(transparent)]
+    Fatal(#[from] FatalError),
+}
+
+impl RunError {
+    /// The exit code of the process.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Settings(_) => 2,
+            Self::Open(ReplicaOpenError::Consensus(_))
+            | Self::Listen { .. }
+            | Self::Fatal(FatalError::Consensus(_)) => 1,
+            Self::Open(_) | Self::DataDirectory(_) | Self::Fatal(FatalError::Storage(_)) => 3,
+        }
+    }
+}
+
+/// Runs a node until `shutdown` is cancelled and everything is stopped in order.
+///
+/// # Errors
+/// It did not start, or had to stop by itself.
+pub async fn run(settings: Settings, components: Components, shutdown: CancellationToken) -> Result<(), RunError> {
+    let server = Server::start(settings, components).await?;
+    tokio::select! {
+        () = shutdown.cancelled() => {
+            server.stop().await;
+            Ok(())
+        }
+        error = server.fatal.wait() => Err(error.into()),
+    }
+}
+
+/// A running node.
+pub struct Server {
+    service: Service,
+    replica: Arc<Replica>,
+    origin: Origin,
+    broker: Arc<Broker>,
+    fatal: Fatal,
+    mqtt_addresses: Vec<SocketAddr>,
+    http_addresses: Vec<SocketAddr>,
+    clients: TaskTracker,
+    stop_clients: CancellationToken,
+    stop_peers: CancellationToken,
+}
+
+impl Server {
+    /// Starts a node.
+    ///
+    /// # Errors
+    /// A listener, the log or the state could not be opened.
+    pub async fn start(settings: Settings, components: Components) -> Result<Self, RunError> {
+        let cluster_id = cluster_id(&settings)?;
+        let peer_listener = listen(&components, "peers", &settings.peer.to_string()).await?;
+        let mqtt_listeners = listen_all(&components, "MQTT", &settings.mqtt).await?;
+        let http_listeners = listen_all(&components, "HTTP", &settings.http).await?;
+        let mqtt_addresses = addresses(&mqtt_listeners);
+        let http_addresses = addresses(&http_listeners);
+
+        let fatal = Fatal::default();
+        let node_id = settings.node_id;
+        let peers = Peers::new(
+            node_id,
+            cluster_id,
+            Arc::clone(&components.net),
+            Arc::clone(&components.random),
+        );
+        let (origin, pending) = Origin::new(node_id, Duration::from_millis(settings.write_timeout_ms));
+        let reject: crate::consensus::intake::Reject = {
+            let (origin, peers) = (origin.clone(), peers.clone());
+            Arc::new(move |from| {
+                if from == node_id {
+                    origin.on_rejected();
+                } else {
+                    // Not connected: the origin resends when it is again.
+                    let _ = peers.send(from, Lane::Origin, message::REJECT, Bytes::new());
+                }
+            })
+        };
+        let replica = Replica::open(
+            replica_settings(&settings, components.random.next_u64()),
+            &settings.data_dir,
+            &components,
+            peers.clone(),
+            Arc::new(origin.clone()),
+            reject,
+            fatal.clone(),
+        )
+        .await?;
+        let broker = Arc::new(Broker::new(replica.opened_revision()));
+        tokio::spawn(Arc::clone(&broker).dispatch(Arc::clone(replica.ring())));
+
+        let stop_peers = CancellationToken::new();
+        let raft_server = RaftServer::new(replica.raft().clone(), replica.store());
+        let requests = PeerRequests::new(raft_server, Arc::clone(&replica), origin.clone(), Arc::clone(&broker));
+        let handler = Arc::clone(&requests);
+        tokio::spawn(peer::serve(
+            peer_listener,
+            node_id,
+            cluster_id,
+            handler,
+            stop_peers.clone(),
+        ));
+        tokio::spawn(follow_members(Arc::clone(&replica), peers.clone()));
+        if let Entry::Bootstrap(members) = &settings.entry {
+            let members: BTreeMap<_, _> = members
+                .iter()
+                .map(|member| (member.node_id, member.address.to_string()))
+                .collect();
+            members
+                .iter()
+                .for_each(|(id, address)| peers.set_address(*id, address.clone()));
+            replica.bootstrap(members).await?;
+        }
+        pending.start(Arc::clone(&replica), peers.clone(), &components.random);
+
+        let first = |addresses: &[SocketAddr]| addresses.first().map(ToString::to_string).unwrap_or_default();
+        let identity = Identity {
+            cluster_id,
+            mqtt_address: first(&mqtt_addresses),
+            http_address: first(&http_addresses),
+        };
+        let service_settings = ServiceSettings {
+            read_timeout: READ_TIMEOUT,
+            identity,
+        };
+        let service = Service::new(
+            service_settings,
+            components,
+            Arc::clone(&replica),
+            origin.clone(),
+            Arc::clone(&broker),
+            peers,
+        );
+        let list_views = ListViews::new(Duration::from_secs(settings.view_lease_s), LIST_VIEWS_MAX);
+        let answer_page = {
+            let list_views = list_views.clone();
+            Box::new(move |request: Bytes| {
+                let list_views = list_views.clone();
+                Box::pin(async move { list_views.answer(request).await }) as BoxFuture<'static, Bytes>
+            })
+        };
+        requests.set_service(service.clone(), answer_page);
+
+        let stop_clients = CancellationToken::new();
+        let http_settings = HttpSettings {
+            packet_bytes_max: settings.packet_bytes_max,
+            ..HttpSettings::default()
+        };
+        let routes = http::router(service.clone(), list_views, http_settings, stop_clients.clone());
+        let clients = TaskTracker::new();
+        let mqtt_settings = mqtt::MqttSettings::new(&settings);
+        for listener in mqtt_listeners {
+            clients.spawn(mqtt::serve(
+                listener,
+                service.clone(),
+                mqtt_settings.clone(),
+                stop_clients.clone(),
+            ));
+        }
+        for listener in http_listeners {
+            clients.spawn(http::serve(listener, routes.clone(), stop_clients.clone()));
+        }
+        clients.close();
+        Ok(Self {
+            service,
+            replica,
+            origin,
+            broker,
+            fatal,
+            mqtt_addresses,
+            http_addresses,
+            clients,
+            stop_clients,
+            stop_peers,
+        })
+    }
+
+    /// The service.
+    #[must_use]
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Where MQTT clients connect.
+    #[must_use]
+    pub fn mqtt_addresses(&self) -> &[SocketAddr] {
+        &self.mqtt_addresses
+    }
+
+    /// Where HTTP clients connect.
+    #[must_use]
+    pub fn http_addresses(&self) -> &[SocketAddr] {
+        &self.http_addresses
+    }
+
+    /// What may stop the node by itself.
+    #[must_use]
+    pub fn fatal(&self) -> &Fatal {
+        &self.fatal
+    }
+
+    /// Stops the node in order: no acknowledged write is lost, clients are told.
+    pub async fn stop(self) {
+        tracing::info!("stopping: clients are told, the leadership is handed over");
+        self.stop_clients.cancel();
+        if tokio::time::timeout(DRAIN_TIMEOUT, self.clients.wait()).await.is_err() {
+            tracing::warn!("some clients did not go in time");
+            self.broker.close_all(ReasonCode::ServerShuttingDown);
+        }
+        self.origin.close();
+        if tokio::time::timeout(HAND_OVER_TIMEOUT, self.replica.hand_over())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the leadership was not handed over in time");
+        }
+        self.replica.shutdown().await;
+        self.stop_peers.cancel();
+        tracing::info!("stopped");
+    }
+}
+
+/// Keeps the addresses of the peers as the membership says.
+async fn follow_members(replica: Arc<Replica>, peers: Peers) {
+    let mut changes = replica.members();
+    let mut known: BTreeMap<u64, String> = BTreeMap::new();
+    loop {
+        let members: BTreeMap<_, _> = changes
+            .borrow_and_update()
+            .iter()
+            .map(|member| (member.node_id, member.peer_address.clone()))
+            .collect();
+        for (id, address) in &members {
+            if *id != replica.node_id() && known.get(id) != Some(address) {
+                peers.set_address(*id, address.clone());
+            }
+        }
+        for removed in known.keys().filter(|id| !members.contains_key(id)) {
+            peers.remove(*removed);
+        }
+        known = members;
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn replica_settings(settings: &Settings, random: u64) -> ReplicaSettings {
+    ReplicaSettings {
+        node_id: settings.node_id,
+        log: LogSettings {
+            segment_bytes: settings.log_segment_bytes,
+            salt: random as u32,
+            ..LogSettings::default()
+        },
+        log_keep_bytes: settings.log_keep_bytes,
+        checkpoint_bytes: settings.checkpoint_bytes,
+        change_ring_bytes: settings.change_ring_bytes,
+        cache_bytes: CACHE_BYTES,
+        election_timeout_ms: (settings.election_timeout_min_ms, settings.election_timeout_max_ms),
+        heartbeat_ms: settings.heartbeat_ms,
+    }
+}
+
+/// The cluster's id: made from the initial members, which all of them are given alike, and kept in the data directory.
+fn cluster_id(settings: &Settings) -> Result<u64, RunError> {
+    let path = settings.data_dir.join("cluster-id");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map_err(|_| damaged(&path, "it holds no number")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match &settings.entry {
+            Entry::Bootstrap(members) => {
+                let mut members: Vec<_> = members
+                    .iter()
+                    .map(|member| format!("{}@{}", member.node_id, member.address))
+                    .collect();
+                members.sort();
+                let id = xxhash_rust::xxh3::xxh3_64(members.join(",").as_bytes());
+                write_synced(&path, &id.to_string()).map_err(|error| damaged(&path, &error.to_string()))?;
+                Ok(id)
+            }
+            _ => Err(RunError::Settings(format!(
+                "{} holds no node yet; say how it enters a cluster: `bootstrap = true` with `members`",
+                settings.data_dir.display()
+            ))),
+        },
+        Err(error) => Err(damaged(&path, &error.to_string())),
+    }
+}
+
+fn damaged(path: &Path, why: &str) -> RunError {
+    RunError::DataDirectory(format!("{} cannot be read: {why}", path.display()))
+}
+
+fn write_synced(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let temporary = path.with_extension("new");
+    let mut file = std::fs::File::create(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    match path.parent() {
+        Some(parent) => std::fs::File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+async fn listen(components: &Components, service: &'static str, address: &str) -> Result<Box<dyn Listener>, RunError> {
+    let bound = components.net.bind(address).await;
+    bound.map_err(|error| RunError::Listen {
+        service,
+        address: address.to_owned(),
+        error,
+    })
+}
+
+async fn listen_all(
+    components: &Components,
+    service: &'static str,
+    addresses: &[crate::settings::Address],
+) -> Result<Vec<Box<dyn Listener>>, RunError> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        listeners.push(listen(components, service, &address.to_string()).await?);
+    }
+    Ok(listeners)
+}
+
+fn addresses(listeners: &[Box<dyn Listener>]) -> Vec<SocketAddr> {
+    listeners
+        .iter()
+        .filter_map(|listener| listener.local_addr().ok())
+        .collect()
+}

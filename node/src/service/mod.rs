@@ -1,0 +1,282 @@
+//! The one door for both transports: propose, read, watch.
+//!
+//! A transport never sees consensus or storage. It proposes operations and is answered by this node's own apply; it reads
+//! views that are as fresh as it asked for; it subscribes through the broker.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | [`status`] | what a node tells about itself and its cluster |
+//! | [`peer_requests`] | what other nodes ask of this one |
+//! | this one | the door |
+
+pub mod peer_requests;
+pub mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use banyan_core::command::{Event, Operation};
+use banyan_core::state::StateView;
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub use crate::origin::{Completion, ProposeError, Reply};
+pub use status::{ClusterStatus, MemberRole, MemberStatus, NodeStatus};
+
+use crate::broker::Broker;
+use crate::components::Components;
+use crate::consensus::{Applied, Leadership, Replica};
+use crate::origin::{Origin, message};
+use crate::peer::{Lane, Peers};
+
+/// A node that has not applied what it knows to be committed for longer than this is not ready to serve.
+const APPLY_LAG_MAX: Duration = Duration::from_secs(1);
+
+/// How fresh a read must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consistency {
+    /// Not older than any write acknowledged anywhere before.
+    Linearizable,
+    /// What this node has applied.
+    Local,
+    /// Not older than this revision.
+    AtLeast(u64),
+}
+
+/// Why a read could not be served. Nothing happened; another node may serve it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// No quorum, or this node lags.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Settings of the service.
+#[derive(Debug, Clone)]
+pub struct ServiceSettings {
+    /// How long a linearizable read may wait.
+    pub read_timeout: Duration,
+    /// What this node tells about itself.
+    pub identity: Identity,
+}
+
+/// A node's name and addresses.
+#[derive(Debug, Clone, Default)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster_id: u64,
+    /// Where its MQTT clients connect; the first listener.
+    pub mqtt_address: String,
+    /// Where its HTTP clients connect; the first listener.
+    pub http_address: String,
+}
+
+/// The door; cheap to clone.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    settings: ServiceSettings,
+    components: Components,
+    replica: Arc<Replica>,
+    origin: Origin,
+    broker: Arc<Broker>,
+    peers: Peers,
+    revision: watch::Receiver<u64>,
+    heard: watch::Receiver<Option<Instant>>,
+}
+
+impl Service {
+    /// The service of a running replica.
+    #[must_use]
+    pub fn new(
+        settings: ServiceSettings,
+        components: Components,
+        replica: Arc<Replica>,
+        origin: Origin,
+        broker: Arc<Broker>,
+        peers: Peers,
+    ) -> Self {
+        let (revision_sender, revision) = watch::channel(replica.view().revision);
+        tokio::spawn(follow_revision(replica.applied(), revision_sender));
+        let (heard_sender, heard) = watch::channel(None);
+        tokio::spawn(follow_readiness(Arc::clone(&replica), heard_sender));
+        Self(Arc::new(Inner {
+            settings,
+            components,
+            replica,
+            origin,
+            broker,
+            peers,
+            revision,
+            heard,
+        }))
+    }
+
+    /// This node's id.
+    #[must_use]
+    pub fn node_id(&self) -> u64 {
+        self.0.replica.node_id()
+    }
+
+    /// Wall-clock time, microseconds since the epoch.
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        self.0.components.clock.now_us()
+    }
+
+    /// Random bits, not for secrets.
+    #[must_use]
+    pub fn random(&self) -> u64 {
+        self.0.components.random.next_u64()
+    }
+
+    /// Proposes `operation`; `completion` is answered within the write timeout, by this node's own apply. Never blocks.
+    pub fn propose(&self, operation: Operation, completion: Completion) {
+        self.0.origin.propose(operation, completion);
+    }
+
+    /// Proposes `operation` and waits for its outcome.
+    ///
+    /// # Errors
+    /// Nothing happened, or it is not known whether.
+    pub async fn write(&self, operation: Operation) -> Reply {
+        let (completion, reply) = Completion::oneshot();
+        self.propose(operation, completion);
+        // A dropped completion answers, so the channel cannot be closed without one.
+        reply
+            .await
+            .unwrap_or_else(|_| Err(ProposeError::Unknown("the node is stopping".to_owned())))
+    }
+
+    /// Hands an event of QoS 0 to the subscribers of every node, best effort.
+    pub fn publish_event(&self, event: Event) {
+        let members = Arc::clone(&self.0.replica.members().borrow());
+        if members.len() > 1 {
+            let encoded = message::encode_event(&event);
+            for member in members.iter().filter(|member| member.node_id != self.node_id()) {
+                // Best effort: a node that is not connected misses it.
+                let _ = self
+                    .0
+                    .peers
+                    .send(member.node_id, Lane::Origin, message::EVENT, encoded.clone());
+            }
+        }
+        self.0.broker.dispatch_event(event);
+    }
+
+    /// A view that is as fresh as `consistency` asks for.
+    ///
+    /// # Errors
+    /// It could not be had in time.
+    pub async fn read(&self, consistency: Consistency) -> Result<StateView, ReadError> {
+        let deadline = Instant::now() + self.0.settings.read_timeout;
+        match consistency {
+            Consistency::Local => {}
+            Consistency::Linearizable => {
+                let caught_up = self.0.replica.catch_up(deadline).await;
+                caught_up.map_err(|error| ReadError::Unavailable(error.to_string()))?;
+            }
+            Consistency::AtLeast(revision) => {
+                let mut applied = self.0.revision.clone();
+                let reached = applied.wait_for(|applied| *applied >= revision);
+                match tokio::time::timeout_at(deadline, reached).await {
+                    Ok(Ok(_)) => {}
+                    _ => {
+                        let reason = format!("this node has not reached revision {revision} in time");
+                        return Err(ReadError::Unavailable(reason));
+                    }
+                }
+            }
+        }
+        Ok(self.0.replica.view())
+    }
+
+    /// Asks the node that keeps the view of a list for its next page. What is asked and answered is between the HTTP sides.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn forward_page(&self, node_id: u64, request: Bytes) -> Result<Bytes, ReadError> {
+        let timeout = self.0.settings.read_timeout;
+        let asked = self
+            .0
+            .peers
+            .request(node_id, Lane::Control, peer_requests::PAGE_REQUEST, request, timeout);
+        asked.await.map_err(|error| ReadError::Unavailable(error.to_string()))
+    }
+
+    /// A view of what this node has applied.
+    #[must_use]
+    pub fn local_view(&self) -> StateView {
+        self.0.replica.view()
+    }
+
+    /// Follows the revision this node has applied.
+    #[must_use]
+    pub fn applied_revision(&self) -> watch::Receiver<u64> {
+        self.0.revision.clone()
+    }
+
+    /// Clients and subscriptions of this node.
+    #[must_use]
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.0.broker
+    }
+
+    /// How old this node's state may be: how long since it last knew a leader and had applied what it knew to be committed.
+    #[must_use]
+    pub fn staleness(&self) -> Duration {
+        self.0.heard.borrow().map_or(Duration::MAX, |at| at.elapsed())
+    }
+
+    /// Whether this node can serve writes and linearizable reads, as far as it knows.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    pub fn is_ready(&self) -> Result<(), String> {
+        if !*self.0.origin.is_open().borrow() {
+            return Err("this node has not entered the cluster yet".to_owned());
+        }
+        let leadership: Leadership = *self.0.replica.leadership().borrow();
+        if leadership.leader.is_none() {
+            return Err("there is no leader with a quorum".to_owned());
+        }
+        if self.staleness() > APPLY_LAG_MAX {
+            return Err("this node lags behind the cluster".to_owned());
+        }
+        Ok(())
+    }
+}
+
+async fn follow_revision(mut applied: watch::Receiver<Applied>, revision: watch::Sender<u64>) {
+    loop {
+        let now = applied.borrow_and_update().revision;
+        revision.send_if_modified(|former| std::mem::replace(former, now) != now);
+        if applied.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Notes when this node last knew a leader and had applied everything it then knew to be committed.
+async fn follow_readiness(replica: Arc<Replica>, heard: watch::Sender<Option<Instant>>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    let mut target: Option<(u64, Instant)> = None;
+    loop {
+        tick.tick().await;
+        if heard.is_closed() {
+            return;
+        }
+        if !replica.has_contact() {
+            target = None;
+            continue;
+        }
+        let progress = replica.progress();
+        let (index, since) = *target.get_or_insert((progress.committed_index, Instant::now()));
+        if replica.applied().borrow().index >= index {
+            heard.send_replace(Some(since));
+            target = None;
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What other nodes ask of this one, beside Raft's own requests: read indexes, origins, batches, events, status.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use super::Service;
+use super::status::STATUS_REQUEST;
+use crate::broker::Broker;
+use crate::consensus::intake::Submission;
+use crate::consensus::network::RaftServer;
+use crate::consensus::replica::request;
+use crate::consensus::state_machine::StateMachine;
+use crate::consensus::{Replica, wire};
+use crate::origin::{Origin, message};
+use crate::peer::{Lane, PeerHandler, PeerStream};
+
+/// Kind of the control request that asks for a page of a list whose view this node keeps.
+pub const PAGE_REQUEST: u8 = 0x43;
+
+/// Answers [`PAGE_REQUEST`]s.
+pub type AnswerPage = Box<dyn Fn(Bytes) -> BoxFuture<'static, Bytes> + Send + Sync>;
+
+/// Answers peers. The peer port is open before the service is, so it may have to say that it is not there yet.
+pub struct PeerRequests {
+    raft: RaftServer<StateMachine>,
+    replica: Arc<Replica>,
+    origin: Origin,
+    broker: Arc<Broker>,
+    service: OnceLock<(Service, AnswerPage)>,
+}
+
+impl PeerRequests {
+    /// Answers for `replica`.
+    #[must_use]
+    pub fn new(
+        raft: RaftServer<StateMachine>,
+        replica: Arc<Replica>,
+        origin: Origin,
+        broker: Arc<Broker>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            raft,
+            replica,
+            origin,
+            broker,
+            service: OnceLock::new(),
+        })
+    }
+
+    /// From now on, status and pages too.
+    pub fn set_service(&self, service: Service, answer_page: AnswerPage) {
+        let _ = self.service.set((service, answer_page));
+    }
+}
+
+impl PeerHandler for PeerRequests {
+    fn on_request(&self, from: u64, lane: Lane, kind: u8, body: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        match kind {
+            request::READ_INDEX => {
+                let replica = Arc::clone(&self.replica);
+                Box::pin(async move {
+                    let index = replica.confirm_read_index().await.map_err(|error| error.to_string())?;
+                    Ok(Bytes::copy_from_slice(&index.to_be_bytes()))
+                })
+            }
+            request::OPEN_ORIGIN => {
+                let opened = body.as_ref().try_into().map(u64::from_be_bytes).map(|nonce| {
+                    self.replica.submit(Submission::OpenOrigin { node_id: from, nonce });
+                });
+                Box::pin(std::future::ready(
+                    opened.map(|()| Bytes::new()).map_err(|_| "unreadable".to_owned()),
+                ))
+            }
+            STATUS_REQUEST => {
+                let status = self.service.get().map(|(service, _)| service.node_status());
+                Box::pin(std::future::ready(match status {
+                    Some(status) => wire::encode(&status).map_err(|error| error.to_string()),
+                    None => Err("the node is starting".to_owned()),
+                }))
+            }
+            PAGE_REQUEST => match self.service.get() {
+                Some((_, answer_page)) => {
+                    let answer = answer_page(body);
+                    Box::pin(async move { Ok(answer.await) })
+                }
+                None => Box::pin(std::future::ready(Err("the node is starting".to_owned()))),
+            },
+            _ => self.raft.on_request(from, lane, kind, body),
+        }
+    }
+
+    fn on_message(&self, from: u64, _lane: Lane, kind: u8, mut body: Bytes) {
+        match kind {
+            message::BATCH if body.len() >= 8 => {
+                let term = bytes::Buf::get_u64(&mut body);
+                self.replica.submit(Submission::Batch {
+                    from,
+                    term,
+                    batch: body,
+                });
+            }
+            message::REJECT => self.origin.on_rejected(),
+            message::EVENT => match message::decode_event(body) {
+                Ok(event) => self.broker.dispatch_event(event),
+                Err(error) => tracing::warn!(from, %error, "a peer sent an event that cannot be read"),
+            },
+            _ => tracing::warn!(from, kind, "a peer sent a message of an unknown kind"),
+        }
+    }
+
+    fn on_stream(&self, from: u64, lane: Lane, kind: u8, stream: PeerStream) {
+        self.raft.on_stream(from, lane, kind, stream);
+    }
+}

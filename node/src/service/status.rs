@@ -1,0 +1,162 @@
+//! What a node tells about itself and its cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::Service;
+use crate::consensus::replica::Member;
+use crate::consensus::wire;
+use crate::peer::Lane;
+
+/// Kind of the control request that asks a node for its [`NodeStatus`].
+pub const STATUS_REQUEST: u8 = 0x42;
+/// A member that has not answered within this is shown as unreachable.
+const STATUS_TIMEOUT: Duration = Duration::from_millis(700);
+
+/// A node, by its own account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Version of the program.
+    pub version: String,
+    /// First MQTT listener.
+    pub mqtt_address: String,
+    /// First HTTP listener.
+    pub http_address: String,
+    /// Term that it is in.
+    pub term: u64,
+    /// Last log index held.
+    pub last_log_index: u64,
+    /// Last log index known to be committed.
+    pub committed_index: u64,
+    /// Last log index applied.
+    pub applied_index: u64,
+    /// Last log index that is purged.
+    pub purged_index: u64,
+    /// Last log index that a checkpoint covers.
+    pub snapshot_index: u64,
+    /// Revision of the keyspace.
+    pub revision: u64,
+    /// Digest of the state at the applied index, hexadecimal.
+    pub digest: String,
+    /// Topics that hold a value.
+    pub topic_count: u64,
+    /// Connected clients.
+    pub client_count: u64,
+    /// Log appends that were fsynced, and fsyncs of the log and vote, since the start.
+    pub log_appends: u64,
+    /// As above.
+    pub log_fsyncs: u64,
+    /// Why it cannot serve, if it cannot.
+    pub not_ready: Option<String>,
+}
+
+/// What a member is to the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberRole {
+    /// Leads.
+    Leader,
+    /// Has a vote.
+    Voter,
+    /// Receives the log, has no vote.
+    Learner,
+}
+
+/// A member, as this node sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// Its id.
+    pub node_id: u64,
+    /// Where its peers reach it.
+    pub peer_address: String,
+    /// What it is.
+    pub role: MemberRole,
+    /// Its own account; `None` if it does not answer.
+    pub node: Option<NodeStatus>,
+}
+
+/// The cluster, as this node sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterStatus {
+    /// The cluster.
+    pub cluster_id: u64,
+    /// The node that answers.
+    pub node_id: u64,
+    /// The term.
+    pub term: u64,
+    /// The leader, if one is known.
+    pub leader: Option<u64>,
+    /// All members, by id.
+    pub members: Vec<MemberStatus>,
+}
+
+impl Service {
+    /// This node, by its own account.
+    #[must_use]
+    pub fn node_status(&self) -> NodeStatus {
+        let progress = self.0.replica.progress();
+        // Index, revision and digest of one moment.
+        let view = self.0.replica.view();
+        let counters = self.0.replica.log().counters();
+        NodeStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            mqtt_address: self.0.settings.identity.mqtt_address.clone(),
+            http_address: self.0.settings.identity.http_address.clone(),
+            term: self.0.replica.leadership().borrow().term,
+            last_log_index: progress.last_log_index,
+            committed_index: progress.committed_index,
+            applied_index: view.applied.map_or(0, |applied| applied.index),
+            purged_index: progress.purged_index,
+            snapshot_index: progress.snapshot_index,
+            revision: view.revision,
+            digest: view.digest.to_string(),
+            topic_count: view.topic_count,
+            client_count: self.0.broker.client_count() as u64,
+            log_appends: counters.appends,
+            log_fsyncs: counters.fsyncs,
+            not_ready: self.is_ready().err(),
+        }
+    }
+
+    /// The cluster: every member is asked, those that do not answer in time are shown without an account of their own.
+    pub async fn status(&self) -> ClusterStatus {
+        let leadership = *self.0.replica.leadership().borrow();
+        let members = Arc::clone(&self.0.replica.members().borrow());
+        let ask = |member: Member| async move {
+            let node = if member.node_id == self.node_id() {
+                Some(self.node_status())
+            } else {
+                self.ask_status(member.node_id).await
+            };
+            let role = match (leadership.leader == Some(member.node_id), member.voter) {
+                (true, _) => MemberRole::Leader,
+                (false, true) => MemberRole::Voter,
+                (false, false) => MemberRole::Learner,
+            };
+            MemberStatus {
+                node_id: member.node_id,
+                peer_address: member.peer_address,
+                role,
+                node,
+            }
+        };
+        let members = futures_util::future::join_all(members.iter().cloned().map(ask)).await;
+        ClusterStatus {
+            cluster_id: self.0.settings.identity.cluster_id,
+            node_id: self.node_id(),
+            term: leadership.term,
+            leader: leadership.leader,
+            members,
+        }
+    }
+
+    async fn ask_status(&self, node_id: u64) -> Option<NodeStatus> {
+        let asked = self
+            .0
+            .peers
+            .request(node_id, Lane::Control, STATUS_REQUEST, Bytes::new(), STATUS_TIMEOUT);
+        wire::decode(&asked.await.ok()?).ok()
+    }
+}

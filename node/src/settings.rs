@@ -1,0 +1,249 @@
+//! What a node is told: values only, checked before anything runs.
+//!
+//! Every setting is one row of [`keys::KEYS`] and can be given three ways. The first of these that gives it wins:
+//!
+//! | from | form | example |
+//! |---|---|---|
+//! | flag | `--` and the key with `-` for `_` | `--write-timeout-ms 5000` |
+//! | environment | `BANYAN_` and the key in capitals | `BANYAN_WRITE_TIMEOUT_MS=5000` |
+//! | file | TOML, all keys at the top level | `write_timeout_ms = 5000` |
+//!
+//! Lists are TOML arrays in the file, and separated by commas (or the flag repeated) elsewhere. What is unknown,
+//! out of range or contradictory is reported with where it stands and what to write instead, all of it at once.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | [`keys`] | the table of settings: name, type, default, range |
+//! | `file`, `environment`, [`flags`] | the three sources |
+//! | `value` | a value with the place it came from |
+//! | `validate` | the rules that concern several settings |
+//! | [`address`] | `host:port`, and `id@host:port` |
+//! | [`data_dir`] | the data directory: one process at a time, the kept node id |
+//! | `nearest` | "did you mean" |
+
+pub mod address;
+pub mod data_dir;
+mod environment;
+mod error;
+mod file;
+pub mod flags;
+pub mod keys;
+mod nearest;
+mod validate;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+pub use address::{Address, Member};
+pub use error::{Problem, SettingsError};
+
+use value::{Source, Value, Values};
+
+/// The settings of one node, valid by themselves and together. Field names are the keys of the settings file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where everything the node keeps is.
+    pub data_dir: PathBuf,
+    /// This node's id, not 0. Never changes for a data directory.
+    pub node_id: u64,
+    /// MQTT listeners.
+    pub mqtt: Vec<Address>,
+    /// HTTP listeners; MQTT over WebSocket is served there at `/mqtt`.
+    pub http: Vec<Address>,
+    /// Where other nodes reach this one's Raft: the listener.
+    pub peer: Address,
+    /// What other nodes are told to connect to. Never port 0 or an unspecified host, unless `peer` itself has port 0.
+    pub peer_advertise: Address,
+    /// How the node enters a cluster at its first start. Without meaning afterwards, since membership is in the log.
+    pub entry: Entry,
+    /// Clients need not say who they are, also on listeners that are not on loopback.
+    pub allow_anonymous: bool,
+    /// Peers need not prove who they are, also on a listener that is not on loopback.
+    pub insecure_peers: bool,
+    /// How long a write may wait for its outcome, milliseconds.
+    pub write_timeout_ms: u64,
+    /// Interval of the leader's heartbeats, milliseconds.
+    pub heartbeat_ms: u64,
+    /// Shortest time without a leader before a follower stands for election, milliseconds.
+    pub election_timeout_min_ms: u64,
+    /// Longest such time, milliseconds. Each election draws anew between both.
+    pub election_timeout_max_ms: u64,
+    /// Largest MQTT packet taken, bytes; also the largest HTTP body.
+    pub packet_bytes_max: u32,
+    /// Receive Maximum told to clients.
+    pub receive_maximum: u16,
+    /// Topic Alias Maximum told to clients, and the most used towards them.
+    pub topic_alias_maximum: u16,
+    /// Most topic filters of one SUBSCRIBE or UNSUBSCRIBE.
+    pub filters_per_subscribe_max: usize,
+    /// Most subscriptions of one session.
+    pub subscriptions_per_session_max: usize,
+    /// Longest Keep Alive granted, seconds.
+    pub keep_alive_max_s: u16,
+    /// Time a client has to finish CONNECT, milliseconds.
+    pub connect_timeout_ms: u64,
+    /// What may wait to be sent to one client, bytes. Beyond it QoS 0 messages are dropped, then the client is closed.
+    pub outbound_bytes_max: usize,
+    /// How long a frozen view may be read (retained delivery, list cursor) since it was last used, seconds.
+    pub view_lease_s: u64,
+    /// Size of one segment file of the Raft log, bytes.
+    pub log_segment_bytes: u64,
+    /// How much of the Raft log is kept behind the last checkpoint for followers that lag, bytes.
+    pub log_keep_bytes: u64,
+    /// The state is checkpointed when this much of it has changed, bytes.
+    pub checkpoint_bytes: usize,
+    /// Size of the ring of recent changes that slow subscribers read from, bytes.
+    pub change_ring_bytes: usize,
+    /// Form of the log lines on standard error.
+    pub log_format: LogFormat,
+    /// Which log lines are written: `tracing` directives, such as `info,banyan_node::consensus=debug`.
+    pub log_filter: String,
+}
+
+/// How a node enters a cluster at its first start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// It belongs to a cluster already, or will refuse its first start.
+    None,
+    /// It starts a new cluster together with these members, itself among them. Every member is given the same list.
+    Bootstrap(Vec<Member>),
+    /// It asks these peers to be taken in.
+    Join(Vec<Address>),
+}
+
+/// Form of the log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Valid settings of a node whose id may still have to be looked up or drawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    settings: Settings,
+    node_id: Option<u64>,
+}
+
+impl Draft {
+    /// Where everything the node keeps is.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.settings.data_dir
+    }
+
+    /// The node id that was given, by itself or as the member with this node's address.
+    #[must_use]
+    pub fn node_id(&self) -> Option<u64> {
+        self.node_id
+    }
+
+    /// Form of the log lines.
+    #[must_use]
+    pub fn log_format(&self) -> LogFormat {
+        self.settings.log_format
+    }
+
+    /// Which log lines are written.
+    #[must_use]
+    pub fn log_filter(&self) -> &str {
+        &self.settings.log_filter
+    }
+
+    /// What is valid here but not built in this version yet, as the message to refuse the start with.
+    #[must_use]
+    pub fn not_built_yet(&self) -> Option<&'static str> {
+        matches!(self.settings.entry, Entry::Join(_)).then_some(
+            "`join`: entering a running cluster is not built yet; list this node in `members` of every node and set \
+             `bootstrap = true` when the cluster is first started",
+        )
+    }
+
+    /// The settings with the id that the data directory holds.
+    #[must_use]
+    pub fn with_node_id(self, node_id: u64) -> Settings {
+        Settings {
+            node_id,
+            ..self.settings
+        }
+    }
+}
+
+impl Settings {
+    /// The defaults: loopback listeners, no way into a cluster.
+    ///
+    /// # Panics
+    /// If the defaults contradict each other, which a test excludes.
+    #[must_use]
+    pub fn defaults(node_id: u64, data_dir: impl Into<PathBuf>) -> Self {
+        let mut values = Values::default();
+        let data_dir = data_dir.into();
+        values.put(
+            &keys::DATA_DIR,
+            Value::Text(data_dir.to_string_lossy().into_owned()),
+            Source::Default,
+        );
+        let mut settings = validate::validate(&values)
+            .expect("the defaults are valid")
+            .with_node_id(node_id);
+        settings.data_dir = data_dir; // whatever its encoding
+        settings
+    }
+}
+
+/// Reads and checks the settings of a node.
+///
+/// `file` is the settings file, if there is one; `environment` all variables of the process (those that do not begin with
+/// `BANYAN_` are passed over); `matches` the parsed command line, built with [`flags::arguments`].
+///
+/// # Errors
+/// Every problem found, each with its place.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    matches: &clap::ArgMatches,
+) -> Result<Draft, SettingsError> {
+    let mut problems = Vec::new();
+    let mut values = Values::default();
+    if let Some(path) = file {
+        file::read(path, &mut values, &mut problems);
+    }
+    environment::read(environment, &mut values, &mut problems);
+    flags::read(matches, &mut values, &mut problems);
+    validated(values, problems)
+}
+
+/// Checks a settings file alone, as `banyan config check` does: what the environment or flags would add is not known, so
+/// what is missing is no problem.
+///
+/// # Errors
+/// Every problem found, each with its line.
+pub fn check_file(path: &Path) -> Result<(), SettingsError> {
+    let mut problems = Vec::new();
+    let mut values = Values::default();
+    file::read(path, &mut values, &mut problems);
+    values.put_if_absent(&keys::DATA_DIR, Value::Text("data".to_owned()), Source::Default);
+    validated(values, problems).map(drop)
+}
+
+/// Judges `values` together, after `problems` were found in reading them one by one.
+fn validated(mut values: Values, mut problems: Vec<Problem>) -> Result<Draft, SettingsError> {
+    if problems.is_empty() {
+        return validate::validate(&values);
+    }
+    // What could not be read may be what would be missing.
+    values.put_if_absent(&keys::DATA_DIR, Value::Text("data".to_owned()), Source::Default);
+    problems.extend(
+        validate::validate(&values)
+            .err()
+            .into_iter()
+            .flat_map(|error| error.problems),
+    );
+    Err(SettingsError { problems })
+}
+
+#[cfg(test)]
+#[path = "settings/settings_test.rs"]
+mod settings_test;

@@ -1,0 +1,415 @@
+//! The table of settings: one row a key, from which the file reader, the flags, the environment and the help are made.
+
+use banyan_core::limits;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+const TIB: u64 = 1024 * GIB;
+
+/// One setting.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its name in the settings file; flag and variable follow from it.
+    pub name: &'static str,
+    /// Type, range and default.
+    pub kind: Kind,
+    /// A right line of the settings file, shown beside a wrong one.
+    pub example: &'static str,
+    /// One line for `--help`.
+    pub help: &'static str,
+}
+
+/// Type, range and default of a setting.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Text, free or one of a few words.
+    Text {
+        /// None: derived from others, or required.
+        default: Option<&'static str>,
+        /// The words allowed; empty: any text.
+        choices: &'static [&'static str],
+    },
+    /// True or false; false by default.
+    Switch,
+    /// A whole number.
+    Number {
+        /// None: chosen at the first start.
+        default: Option<u64>,
+        /// Least value.
+        min: u64,
+        /// Greatest value.
+        max: u64,
+        /// Whether it counts bytes and may be written as `"64 MiB"`.
+        bytes: bool,
+    },
+    /// Texts.
+    List {
+        /// Default.
+        default: &'static [&'static str],
+    },
+}
+
+impl Key {
+    /// The flag, without its dashes: `data-dir`.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
+    /// The environment variable: `BANYAN_DATA_DIR`.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("BANYAN_{}", self.name.to_uppercase())
+    }
+}
+
+const fn text(name: &'static str, default: Option<&'static str>, example: &'static str, help: &'static str) -> Key {
+    Key {
+        name,
+        kind: Kind::Text { default, choices: &[] },
+        example,
+        help,
+    }
+}
+
+const fn switch(name: &'static str, example: &'static str, help: &'static str) -> Key {
+    Key {
+        name,
+        kind: Kind::Switch,
+        example,
+        help,
+    }
+}
+
+const fn list(name: &'static str, default: &'static [&'static str], example: &'static str, help: &'static str) -> Key {
+    Key {
+        name,
+        kind: Kind::List { default },
+        example,
+        help,
+    }
+}
+
+const fn number(name: &'static str, default: u64, range: (u64, u64), example: &'static str, help: &'static str) -> Key {
+    let kind = Kind::Number {
+        default: Some(default),
+        min: range.0,
+        max: range.1,
+        bytes: false,
+    };
+    Key {
+        name,
+        kind,
+        example,
+        help,
+    }
+}
+
+const fn bytes(name: &'static str, default: u64, range: (u64, u64), example: &'static str, help: &'static str) -> Key {
+    let kind = Kind::Number {
+        default: Some(default),
+        min: range.0,
+        max: range.1,
+        bytes: true,
+    };
+    Key {
+        name,
+        kind,
+        example,
+        help,
+    }
+}
+
+/// `data_dir`
+pub static DATA_DIR: Key = text(
+    "data_dir",
+    None,
+    r#"data_dir = "/var/lib/banyan""#,
+    "Directory of everything the node keeps",
+);
+/// `node_id`. TOML integers end at 2^63 - 1, so ids do too.
+pub static NODE_ID: Key = Key {
+    name: "node_id",
+    kind: Kind::Number {
+        default: None,
+        min: 1,
+        max: i64::MAX as u64,
+        bytes: false,
+    },
+    example: "node_id = 1",
+    help: "Id of this node; drawn at random and kept at the first start unless given",
+};
+/// `mqtt`
+pub static MQTT: Key = list(
+    "mqtt",
+    &["127.0.0.1:1883"],
+    r#"mqtt = ["127.0.0.1:1883"]"#,
+    "Addresses to serve MQTT on",
+);
+/// `mqtts`, known but not built.
+pub static MQTTS: Key = list(
+    "mqtts",
+    &[],
+    r#"mqtts = ["127.0.0.1:8883"]"#,
+    "Addresses to serve MQTT over TLS on (not built yet)",
+);
+/// `http`
+pub static HTTP: Key = list(
+    "http",
+    &["127.0.0.1:8080"],
+    r#"http = ["127.0.0.1:8080"]"#,
+    "Addresses to serve HTTP and MQTT over WebSocket on",
+);
+/// `https`, known but not built.
+pub static HTTPS: Key = list(
+    "https",
+    &[],
+    r#"https = ["127.0.0.1:8443"]"#,
+    "Addresses to serve HTTP over TLS on (not built yet)",
+);
+/// `peer`
+pub static PEER: Key = text(
+    "peer",
+    Some("127.0.0.1:7400"),
+    r#"peer = "127.0.0.1:7400""#,
+    "Address to listen on for other nodes",
+);
+/// `peer_advertise`
+pub static PEER_ADVERTISE: Key = text(
+    "peer_advertise",
+    None,
+    r#"peer_advertise = "node1.example.org:7400""#,
+    "Address that other nodes connect to; `peer` unless given",
+);
+/// `bootstrap`
+pub static BOOTSTRAP: Key = switch(
+    "bootstrap",
+    "bootstrap = true",
+    "First start: begin a new cluster of `members`; ignored afterwards",
+);
+/// `members`
+pub static MEMBERS: Key = list(
+    "members",
+    &[],
+    r#"members = ["1@node1.example.org:7400", "2@node2.example.org:7400"]"#,
+    "Members of the new cluster, this node among them, as ID@HOST:PORT; the same list on every node",
+);
+/// `join`
+pub static JOIN: Key = list(
+    "join",
+    &[],
+    r#"join = ["node1.example.org:7400"]"#,
+    "First start: peers to ask to be taken in (not built yet)",
+);
+/// `allow_anonymous`
+pub static ALLOW_ANONYMOUS: Key = switch(
+    "allow_anonymous",
+    "allow_anonymous = true",
+    "Serve clients that do not say who they are, also beyond loopback",
+);
+/// `insecure_peers`
+pub static INSECURE_PEERS: Key = switch(
+    "insecure_peers",
+    "insecure_peers = true",
+    "Trust whoever reaches the peer port, also beyond loopback",
+);
+/// `write_timeout_ms`
+pub static WRITE_TIMEOUT_MS: Key = number(
+    "write_timeout_ms",
+    10_000,
+    (100, 600_000),
+    "write_timeout_ms = 10000",
+    "How long a write waits for its outcome, milliseconds",
+);
+/// `heartbeat_ms`
+pub static HEARTBEAT_MS: Key = number(
+    "heartbeat_ms",
+    100,
+    (5, 60_000),
+    "heartbeat_ms = 100",
+    "Interval of the leader's heartbeats, milliseconds",
+);
+/// `election_timeout_min_ms`
+pub static ELECTION_TIMEOUT_MIN_MS: Key = number(
+    "election_timeout_min_ms",
+    300,
+    (10, 600_000),
+    "election_timeout_min_ms = 300",
+    "Shortest time without a leader before an election, milliseconds",
+);
+/// `election_timeout_max_ms`
+pub static ELECTION_TIMEOUT_MAX_MS: Key = number(
+    "election_timeout_max_ms",
+    600,
+    (11, 600_000),
+    "election_timeout_max_ms = 600",
+    "Longest time without a leader before an election, milliseconds",
+);
+/// `packet_bytes_max`. Not more than twice fits into a frame between nodes beside a full entry.
+pub static PACKET_BYTES_MAX: Key = bytes(
+    "packet_bytes_max",
+    limits::PACKET_BYTES_MAX as u64,
+    (limits::CONNECT_BYTES_MAX as u64, 4 * MIB),
+    r#"packet_bytes_max = "1 MiB""#,
+    "Largest MQTT packet or HTTP body",
+);
+/// `receive_maximum`
+pub static RECEIVE_MAXIMUM: Key = number(
+    "receive_maximum",
+    limits::RECEIVE_MAXIMUM as u64,
+    (1, 65_535),
+    "receive_maximum = 1024",
+    "Unacknowledged QoS > 0 messages taken from one client",
+);
+/// `topic_alias_maximum`
+pub static TOPIC_ALIAS_MAXIMUM: Key = number(
+    "topic_alias_maximum",
+    limits::TOPIC_ALIAS_MAXIMUM as u64,
+    (0, 65_535),
+    "topic_alias_maximum = 16",
+    "Topic aliases of one connection, each way",
+);
+/// `filters_per_subscribe_max`
+pub static FILTERS_PER_SUBSCRIBE_MAX: Key = number(
+    "filters_per_subscribe_max",
+    limits::FILTERS_PER_PACKET_MAX as u64,
+    (1, 65_535),
+    "filters_per_subscribe_max = 64",
+    "Topic filters of one SUBSCRIBE",
+);
+/// `subscriptions_per_session_max`
+pub static SUBSCRIPTIONS_PER_SESSION_MAX: Key = number(
+    "subscriptions_per_session_max",
+    limits::SUBSCRIPTIONS_PER_SESSION_MAX as u64,
+    (1, 1_000_000),
+    "subscriptions_per_session_max = 1000",
+    "Subscriptions of one session",
+);
+/// `keep_alive_max_s`
+pub static KEEP_ALIVE_MAX_S: Key = number(
+    "keep_alive_max_s",
+    65_535,
+    (5, 65_535),
+    "keep_alive_max_s = 300",
+    "Longest Keep Alive granted, seconds",
+);
+/// `connect_timeout_ms`
+pub static CONNECT_TIMEOUT_MS: Key = number(
+    "connect_timeout_ms",
+    limits::CONNECT_TIMEOUT_MS,
+    (100, 600_000),
+    "connect_timeout_ms = 5000",
+    "Time a client has to finish CONNECT, milliseconds",
+);
+/// `outbound_bytes_max`
+pub static OUTBOUND_BYTES_MAX: Key = bytes(
+    "outbound_bytes_max",
+    MIB,
+    (64 * KIB, GIB),
+    r#"outbound_bytes_max = "1 MiB""#,
+    "What may wait to be sent to one client",
+);
+/// `view_lease_s`
+pub static VIEW_LEASE_S: Key = number(
+    "view_lease_s",
+    60,
+    (1, 86_400),
+    "view_lease_s = 60",
+    "How long a list cursor or a retained delivery keeps its moment, seconds",
+);
+/// `log_segment_bytes`
+pub static LOG_SEGMENT_BYTES: Key = bytes(
+    "log_segment_bytes",
+    64 * MIB,
+    (MIB, GIB),
+    r#"log_segment_bytes = "64 MiB""#,
+    "Size of one segment file of the Raft log",
+);
+/// `log_keep_bytes`
+pub static LOG_KEEP_BYTES: Key = bytes(
+    "log_keep_bytes",
+    256 * MIB,
+    (0, TIB),
+    r#"log_keep_bytes = "256 MiB""#,
+    "Raft log kept behind the last checkpoint for nodes that lag",
+);
+/// `checkpoint_bytes`
+pub static CHECKPOINT_BYTES: Key = bytes(
+    "checkpoint_bytes",
+    32 * MIB,
+    (MIB, GIB),
+    r#"checkpoint_bytes = "32 MiB""#,
+    "Changed state that starts a checkpoint",
+);
+/// `change_ring_bytes`
+pub static CHANGE_RING_BYTES: Key = bytes(
+    "change_ring_bytes",
+    64 * MIB,
+    (MIB, 64 * GIB),
+    r#"change_ring_bytes = "64 MiB""#,
+    "Recent changes held in memory for subscribers that lag",
+);
+/// `log_format`
+pub static LOG_FORMAT: Key = Key {
+    name: "log_format",
+    kind: Kind::Text {
+        default: Some("text"),
+        choices: &["text", "json"],
+    },
+    example: r#"log_format = "text""#,
+    help: "Form of the log lines: text or json",
+};
+/// `log_filter`
+pub static LOG_FILTER: Key = text(
+    "log_filter",
+    Some("info,openraft=warn"),
+    r#"log_filter = "info,openraft=warn""#,
+    "Which log lines are written, as tracing directives",
+);
+
+/// Every setting, in the order of `--help`.
+pub static KEYS: [&Key; 32] = [
+    &DATA_DIR,
+    &NODE_ID,
+    &MQTT,
+    &MQTTS,
+    &HTTP,
+    &HTTPS,
+    &PEER,
+    &PEER_ADVERTISE,
+    &BOOTSTRAP,
+    &MEMBERS,
+    &JOIN,
+    &ALLOW_ANONYMOUS,
+    &INSECURE_PEERS,
+    &WRITE_TIMEOUT_MS,
+    &HEARTBEAT_MS,
+    &ELECTION_TIMEOUT_MIN_MS,
+    &ELECTION_TIMEOUT_MAX_MS,
+    &PACKET_BYTES_MAX,
+    &RECEIVE_MAXIMUM,
+    &TOPIC_ALIAS_MAXIMUM,
+    &FILTERS_PER_SUBSCRIBE_MAX,
+    &SUBSCRIPTIONS_PER_SESSION_MAX,
+    &KEEP_ALIVE_MAX_S,
+    &CONNECT_TIMEOUT_MS,
+    &OUTBOUND_BYTES_MAX,
+    &VIEW_LEASE_S,
+    &LOG_SEGMENT_BYTES,
+    &LOG_KEEP_BYTES,
+    &CHECKPOINT_BYTES,
+    &CHANGE_RING_BYTES,
+    &LOG_FORMAT,
+    &LOG_FILTER,
+];
+
+/// The setting named `name` in a settings file.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.into_iter().find(|key| key.name == name)
+}
+
+// Two packets of the largest size beside a full entry must fit into a frame between nodes.
+const _: () = assert!(
+    limits::ENTRY_BYTES_TARGET + limits::BATCH_BYTES_TARGET + 2 * (4 * MIB as usize) < limits::PEER_FRAME_BYTES_MAX
+);

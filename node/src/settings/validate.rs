@@ -1,0 +1,321 @@
+//! The rules that concern a setting's meaning, or several settings together.
+
+use std::path::PathBuf;
+
+use tracing_subscriber::EnvFilter;
+
+use super::address::{Address, Member};
+use super::error::{Problem, SettingsError};
+use super::keys::{self, Key};
+use super::value::Values;
+use super::{Draft, Entry, LogFormat, Settings};
+
+/// Turns values that are right one by one into settings that are right together.
+///
+/// # Errors
+/// Every problem found.
+pub(super) fn validate(values: &Values) -> Result<Draft, SettingsError> {
+    Validation {
+        values,
+        problems: Vec::new(),
+    }
+    .run()
+}
+
+struct Validation<'a> {
+    values: &'a Values,
+    problems: Vec<Problem>,
+}
+
+impl Validation<'_> {
+    fn run(mut self) -> Result<Draft, SettingsError> {
+        let data_dir = self.data_dir();
+        self.refuse_unbuilt();
+        let mqtt = self.listeners(&keys::MQTT);
+        let http = self.listeners(&keys::HTTP);
+        let peer = self.address(&keys::PEER);
+        self.distinct_listeners(mqtt.iter().chain(&http).chain(&peer));
+        self.anonymous_only_on_loopback(&keys::MQTT, &mqtt);
+        self.anonymous_only_on_loopback(&keys::HTTP, &http);
+        let peer_advertise = peer.as_ref().and_then(|peer| self.peer_advertise(peer));
+        let (entry, node_id) = self.entry(peer_advertise.as_ref());
+        let (heartbeat_ms, election_timeout_min_ms, election_timeout_max_ms) = self.election();
+        let log_filter = self.log_filter();
+
+        let draft = match (data_dir, peer, peer_advertise) {
+            (Some(data_dir), Some(peer), Some(peer_advertise)) if self.problems.is_empty() => Draft {
+                node_id,
+                settings: Settings {
+                    data_dir,
+                    node_id: 0, // set by `Draft::with_node_id`, the only way out of a draft
+                    mqtt,
+                    http,
+                    peer,
+                    peer_advertise,
+                    entry,
+                    allow_anonymous: self.values.switch(&keys::ALLOW_ANONYMOUS),
+                    insecure_peers: self.values.switch(&keys::INSECURE_PEERS),
+                    write_timeout_ms: self.number(&keys::WRITE_TIMEOUT_MS),
+                    heartbeat_ms,
+                    election_timeout_min_ms,
+                    election_timeout_max_ms,
+                    packet_bytes_max: self.number(&keys::PACKET_BYTES_MAX) as u32,
+                    receive_maximum: self.number(&keys::RECEIVE_MAXIMUM) as u16,
+                    topic_alias_maximum: self.number(&keys::TOPIC_ALIAS_MAXIMUM) as u16,
+                    filters_per_subscribe_max: self.number(&keys::FILTERS_PER_SUBSCRIBE_MAX) as usize,
+                    subscriptions_per_session_max: self.number(&keys::SUBSCRIPTIONS_PER_SESSION_MAX) as usize,
+                    keep_alive_max_s: self.number(&keys::KEEP_ALIVE_MAX_S) as u16,
+                    connect_timeout_ms: self.number(&keys::CONNECT_TIMEOUT_MS),
+                    outbound_bytes_max: self.number(&keys::OUTBOUND_BYTES_MAX) as usize,
+                    view_lease_s: self.number(&keys::VIEW_LEASE_S),
+                    log_segment_bytes: self.number(&keys::LOG_SEGMENT_BYTES),
+                    log_keep_bytes: self.number(&keys::LOG_KEEP_BYTES),
+                    checkpoint_bytes: self.number(&keys::CHECKPOINT_BYTES) as usize,
+                    change_ring_bytes: self.number(&keys::CHANGE_RING_BYTES) as usize,
+                    log_format: match self.values.text(&keys::LOG_FORMAT) {
+                        Some("json") => LogFormat::Json,
+                        _ => LogFormat::Text,
+                    },
+                    log_filter,
+                },
+            },
+            _ => {
+                return Err(SettingsError {
+                    problems: self.problems,
+                });
+            }
+        };
+        Ok(draft)
+    }
+
+    fn problem(&mut self, key: &Key, message: String) {
+        self.problems.push(Problem {
+            place: self.values.place(key),
+            message,
+        });
+    }
+
+    /// A number whose range the table bounds to the type it is cast to (a test checks the table).
+    fn number(&self, key: &Key) -> u64 {
+        self.values.number(key).unwrap_or_default()
+    }
+
+    fn data_dir(&mut self) -> Option<PathBuf> {
+        let data_dir = self.values.text(&keys::DATA_DIR).map(PathBuf::from);
+        if data_dir.is_none() {
+            let message = format!("`data_dir` is missing; for example: {}", keys::DATA_DIR.example);
+            self.problem(&keys::DATA_DIR, message);
+        }
+        data_dir
+    }
+
+    fn refuse_unbuilt(&mut self) {
+        for (key, instead) in [(&keys::MQTTS, "mqtt"), (&keys::HTTPS, "http")] {
+            if !self.values.list(key).is_empty() {
+                let message = format!(
+                    "TLS listeners are not built yet; use `{instead}` on a loopback address or remove `{}`",
+                    key.name
+                );
+                self.problem(key, message);
+            }
+        }
+    }
+
+    fn address(&mut self, key: &'static Key) -> Option<Address> {
+        let parsed = Address::parse(self.values.text(key)?);
+        parsed
+            .map_err(|error| self.problem(key, format!("`{}`: {error}", key.name)))
+            .ok()
+    }
+
+    fn listeners(&mut self, key: &'static Key) -> Vec<Address> {
+        let parsed: Vec<_> = self.values.list(key).iter().map(|text| Address::parse(text)).collect();
+        let mut addresses = Vec::with_capacity(parsed.len());
+        for address in parsed {
+            match address {
+                Ok(address) => addresses.push(address),
+                Err(error) => self.problem(key, format!("`{}`: {error}", key.name)),
+            }
+        }
+        addresses
+    }
+
+    fn distinct_listeners<'a>(&mut self, addresses: impl Iterator<Item = &'a Address>) {
+        let mut seen = std::collections::BTreeSet::new();
+        for address in addresses {
+            if address.port() != 0 && !seen.insert(address) {
+                let message = format!("two listeners have the address `{address}`; give each its own port");
+                self.problems.push(Problem {
+                    place: "settings".to_owned(),
+                    message,
+                });
+            }
+        }
+    }
+
+    fn anonymous_only_on_loopback(&mut self, key: &'static Key, addresses: &[Address]) {
+        if self.values.switch(&keys::ALLOW_ANONYMOUS) {
+            return;
+        }
+        for address in addresses.iter().filter(|address| !address.is_loopback()) {
+            self.problem(
+                key,
+                format!(
+                    "`{address}` can be reached from other machines, and there are no users yet: listen on 127.0.0.1, or \
+                     write `allow_anonymous = true` to let everybody read and write"
+                ),
+            );
+        }
+    }
+
+    fn peer_advertise(&mut self, peer: &Address) -> Option<Address> {
+        if !peer.is_loopback() && !self.values.switch(&keys::INSECURE_PEERS) {
+            let message = format!(
+                "`{peer}` can be reached from other machines, and certificates between nodes are not built yet: listen on \
+                 127.0.0.1, or write `insecure_peers = true` to trust everybody who reaches this port"
+            );
+            self.problem(&keys::PEER, message);
+        }
+        if self.values.is_given(&keys::PEER_ADVERTISE) {
+            let advertised = self.address(&keys::PEER_ADVERTISE)?;
+            if advertised.is_unspecified() || advertised.port() == 0 {
+                let message = format!(
+                    "`peer_advertise` is `{advertised}`, which nobody can connect to; write the host and port that other \
+                     nodes reach this one by"
+                );
+                self.problem(&keys::PEER_ADVERTISE, message);
+            }
+            return Some(advertised);
+        }
+        if peer.is_unspecified() {
+            let message = format!(
+                "`peer` is `{peer}`, every interface, so others must be told where to connect; for example: {}",
+                keys::PEER_ADVERTISE.example
+            );
+            self.problem(&keys::PEER, message);
+        }
+        Some(peer.clone())
+    }
+
+    /// How the node enters a cluster, and its id as far as the settings tell it.
+    fn entry(&mut self, own_address: Option<&Address>) -> (Entry, Option<u64>) {
+        let node_id = self.values.number(&keys::NODE_ID);
+        let bootstrap = self.values.switch(&keys::BOOTSTRAP);
+        let members = self.members();
+        let join = self.listeners(&keys::JOIN);
+        match (bootstrap, !join.is_empty()) {
+            (true, true) => {
+                let message = "`join` contradicts `bootstrap = true`: a node either begins a new cluster or enters one; \
+                               remove one of both";
+                self.problem(&keys::JOIN, message.to_owned());
+                (Entry::None, node_id)
+            }
+            (false, true) => (Entry::Join(join), node_id),
+            (true, false) => {
+                let node_id = self.own_member(&members, node_id, own_address);
+                (Entry::Bootstrap(members), node_id)
+            }
+            (false, false) => {
+                if !members.is_empty() {
+                    let message =
+                        "`members` is used only to begin a cluster: write `bootstrap = true` too, or remove it";
+                    self.problem(&keys::MEMBERS, message.to_owned());
+                }
+                (Entry::None, node_id)
+            }
+        }
+    }
+
+    fn members(&mut self) -> Vec<Member> {
+        let mut members: Vec<Member> = Vec::new();
+        for text in self.values.list(&keys::MEMBERS) {
+            match Member::parse(&text) {
+                Ok(member)
+                    if members
+                        .iter()
+                        .any(|other| other.node_id == member.node_id || other.address == member.address) =>
+                {
+                    let message = format!("`members`: `{member}` has the id or the address of another member");
+                    self.problem(&keys::MEMBERS, message);
+                }
+                Ok(member) => members.push(member),
+                Err(error) => self.problem(&keys::MEMBERS, format!("`members`: {error}")),
+            }
+        }
+        members
+    }
+
+    /// Finds this node among the members of the new cluster, by its id or, without one, by its address.
+    fn own_member(&mut self, members: &[Member], node_id: Option<u64>, own_address: Option<&Address>) -> Option<u64> {
+        let own_address = own_address?; // reported already
+        if !self.values.is_given(&keys::MEMBERS) || members.is_empty() {
+            let message = format!(
+                "`bootstrap = true` needs the members of the new cluster; for this node alone: members = [\"{}@{own_address}\"]",
+                node_id.unwrap_or(1)
+            );
+            self.problem(&keys::BOOTSTRAP, message);
+            return node_id;
+        }
+        let by_address = members.iter().find(|member| member.address == *own_address);
+        let own = match node_id {
+            Some(id) => members.iter().find(|member| member.node_id == id),
+            None => by_address,
+        };
+        match (own, node_id) {
+            (Some(member), _) if member.address == *own_address => Some(member.node_id),
+            (Some(member), _) => {
+                let message = format!(
+                    "`members` says `{member}`, but this node {} advertises `{own_address}`; make both the same with \
+                     `peer_advertise`",
+                    member.node_id
+                );
+                self.problem(&keys::MEMBERS, message);
+                node_id
+            }
+            (None, Some(id)) => {
+                let message = format!("`members` does not name this node; add \"{id}@{own_address}\"");
+                self.problem(&keys::MEMBERS, message);
+                node_id
+            }
+            (None, None) => {
+                let message = format!(
+                    "`members` does not name this node: none has its address `{own_address}`; add it, and give it an id here \
+                     with `node_id`"
+                );
+                self.problem(&keys::MEMBERS, message);
+                None
+            }
+        }
+    }
+
+    fn election(&mut self) -> (u64, u64, u64) {
+        let heartbeat = self.number(&keys::HEARTBEAT_MS);
+        let min = self.number(&keys::ELECTION_TIMEOUT_MIN_MS);
+        let max = self.number(&keys::ELECTION_TIMEOUT_MAX_MS);
+        if min < 2 * heartbeat {
+            let message = format!(
+                "`election_timeout_min_ms` is {min}, but must be at least twice `heartbeat_ms` ({heartbeat}), or one late \
+                 heartbeat starts an election"
+            );
+            self.problem(&keys::ELECTION_TIMEOUT_MIN_MS, message);
+        }
+        if max <= min {
+            let message = format!(
+                "`election_timeout_max_ms` is {max}, but must be greater than `election_timeout_min_ms` ({min}), or nodes \
+                 stand for election at the same time again and again"
+            );
+            self.problem(&keys::ELECTION_TIMEOUT_MAX_MS, message);
+        }
+        (heartbeat, min, max)
+    }
+
+    fn log_filter(&mut self) -> String {
+        let filter = self.values.text(&keys::LOG_FILTER).unwrap_or_default().to_owned();
+        if let Err(error) = EnvFilter::try_new(&filter) {
+            let message =
+                format!("`log_filter` is no list of tracing directives ({error}); for example: info,banyan_node=debug");
+            self.problem(&keys::LOG_FILTER, message);
+        }
+        filter
+    }
+}

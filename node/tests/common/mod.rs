@@ -1,0 +1,37 @@
+//! Whole clusters for tests: nodes as child processes, and a client that sees every packet.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | [`cluster`] | nodes that can be started, stopped, killed and asked |
+//! | [`ports`] | ports that stay free while their node is down |
+//! | [`client`] | one MQTT connection, packet by packet |
+//! | [`publisher`] | many QoS 1 publishes in flight on one connection |
+//! | [`wait`] | waiting for a condition, with a deadline |
+//! | [`load`] | writers that never stop, each payload a [`serial`] |
+//! | [`observer`] | subscribers that write down every change |
+//! | [`evidence`] | what all of them and the final states say, checked together |
+//!
+//! A test file begins with `mod common;`. Whatever a test waits for has a deadline and a text that says what was awaited.
+#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::disallowed_methods, reason = "the nodes are other processes: their time is the real one")]
+
+pub mod client;
+pub mod cluster;
+pub mod evidence;
+pub mod load;
+pub mod observer;
+pub mod ports;
+pub mod publisher;
+pub mod serial;
+pub mod wait;
+
+/// The number in the environment variable `name`, or `default`: how long forms of a test are asked for.
+///
+/// # Panics
+/// If the variable holds anything else.
+pub fn number_from_environment(name: &str, default: usize) -> usize {
+    match std::env::var(name) {
+        Ok(text) => text.replace('_', "").parse().unwrap_or_else(|_| panic!("{name}={text}: write a whole number")),
+        Err(_) => default,
+    }
+}

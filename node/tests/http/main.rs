@@ -1,0 +1,9 @@
+//! HTTP over a real listener: status codes, headers and bodies as a client sees them.
+
+mod changes;
+mod cursors;
+mod lists;
+mod names;
+mod support;
+mod topics;
+mod writes;
