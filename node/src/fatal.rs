@@ -48,7 +48,13 @@ impl Fatal {
             .unwrap_or_else(|| FatalError::Consensus("stopped".to_owned()))
     }
 
-    /// Whether the node is stopping.
+    /// The error, if there is one.
+    #[must_use]
+    pub fn error(&self) -> Option<FatalError> {
+        self.0.error.lock().clone()
+    }
+
+    /// Whether the node is stopping because of itself.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.0.token.is_cancelled()

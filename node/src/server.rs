@@ -92,8 +92,12 @@ pub async fn run(settings: Settings, components: Components, shutdown: Cancellat
     let server = Server::start(settings, components).await?;
     tokio::select! {
         () = shutdown.cancelled() => {
+            let fatal = server.fatal.clone();
             server.stop().await;
-            Ok(())
+            match fatal.error() {
+                Some(error) => Err(error.into()),
+                None => Ok(()),
+            }
         }
         error = server.fatal.wait() => Err(error.into()),
     }
@@ -278,7 +282,7 @@ impl Server {
             self.broker.close_all(ReasonCode::ServerShuttingDown);
         }
         self.origin.close();
-        if tokio::time::timeout(HAND_OVER_TIMEOUT, self.replica.hand_over())
+        if tokio::time::timeout(HAND_OVER_TIMEOUT, self.replica.transfer_leadership())
             .await
             .is_err()
         {

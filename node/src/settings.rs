@@ -64,9 +64,11 @@ pub struct Settings {
     pub write_timeout_ms: u64,
     /// Interval of the leader's heartbeats, milliseconds.
     pub heartbeat_ms: u64,
-    /// Shortest time without a leader before a follower stands for election, milliseconds.
+    /// Shortest time that a follower waits, after the leader's lease has ended, before it stands for election, milliseconds.
     pub election_timeout_min_ms: u64,
-    /// Longest such time, milliseconds. Each election draws anew between both.
+    /// Longest such time; each election draws anew between both. It is also the leader's lease: as long as a follower has
+    /// heard from the leader within it, it votes for nobody else. So a leader that dies is replaced after the lease and one
+    /// wait: with the defaults 600 to 800 ms.
     pub election_timeout_max_ms: u64,
     /// Largest MQTT packet taken, bytes; also the largest HTTP body.
     pub packet_bytes_max: u32,

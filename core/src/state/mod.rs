@@ -20,7 +20,7 @@
 //! | `origin` | lives and sequences of origins |
 //! | `digest` | the order-independent digest |
 //! | `checkpoint` | open, freeze, thaw |
-//! | `view`, `export` | queries on a frozen state; a copy of it for another node |
+//! | `view` | queries on a frozen state |
 //!
 //! # What `apply` decides
 //!
@@ -45,7 +45,6 @@ mod delete_filter;
 mod digest;
 mod event;
 mod expire;
-mod export;
 mod origin;
 mod outcome;
 mod put;

@@ -134,25 +134,7 @@ impl StateView {
             .collect()
     }
 
-    /// Position (revision, ordinal) of the oldest change that [`changes_after`](Self::changes_after) knows.
-    ///
-    /// # Errors
-    /// The store could not be read, or is damaged.
-    pub fn oldest_change(&self) -> Result<Option<(u64, u32)>, StoreError> {
-        let (lower, upper) = KeyKind::Change.range();
-        match self
-            .view
-            .range(&lower, Some(&upper), Direction::Ascending)
-            .next()
-            .transpose()?
-        {
-            Some((key, _)) => change_of_key(&key).map(Some).map_err(damaged),
-            None => Ok(None),
-        }
-    }
-
-    /// The rows beneath, for reading topics. Rows of kinds Meta and Origin are those of the last checkpoint; for all of
-    /// them as they are now see [`export_chunk`](Self::export_chunk).
+    /// The rows beneath, for reading topics. Rows of kinds Meta and Origin are those of the last checkpoint.
     #[must_use]
     pub const fn read_view(&self) -> &LayeredView {
         &self.view
@@ -187,29 +169,6 @@ impl StateView {
             }
         }
         Ok(Digest::new(sum))
-    }
-
-    /// Where the state stands, as a checkpoint writes it.
-    pub(super) const fn position(&self) -> Position {
-        let Self {
-            applied,
-            revision,
-            log_time_us,
-            topic_count,
-            tombstone_count,
-            compacted_revision,
-            ..
-        } = *self;
-        let digest = self.digest.as_u128();
-        Position {
-            applied,
-            revision,
-            log_time_us,
-            digest,
-            topic_count,
-            tombstone_count,
-            compacted_revision,
-        }
     }
 
     fn record(&self, topic_key: &[u8]) -> Result<Option<TopicRecord>, StoreError> {
@@ -254,7 +213,9 @@ impl StateView {
 impl std::fmt::Debug for StateView {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StateView")
-            .field("position", &self.position())
+            .field("applied", &self.applied)
+            .field("revision", &self.revision)
+            .field("digest", &self.digest)
             .finish_non_exhaustive()
     }
 }

@@ -138,6 +138,23 @@ impl Message {
         }
     }
 
+    /// The message on its own: what it shares with the log entry it came in is copied, so that one that waits in an outbox
+    /// does not keep the whole entry in memory. A record is on its own already.
+    #[must_use]
+    pub fn detach(self) -> Self {
+        let topic = self.topic.detach();
+        if self.kind == Kind::State && !self.payload.is_empty() {
+            return Self { topic, ..self };
+        }
+        Self {
+            topic,
+            payload: Bytes::copy_from_slice(&self.payload),
+            metadata: self.metadata.detach(),
+            publisher: Bytes::copy_from_slice(&self.publisher),
+            ..self
+        }
+    }
+
     /// What it is about.
     #[must_use]
     pub fn kind(&self) -> Kind {

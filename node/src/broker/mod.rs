@@ -10,6 +10,8 @@
 //! | [`outbox`] | what one connection has yet to send, bounded |
 //! | this one | clients, subscriptions, dispatch |
 
+#[cfg(test)]
+mod broker_test;
 mod message;
 mod outbox;
 
@@ -90,6 +92,12 @@ struct Match {
 }
 
 impl Index {
+    /// Whether replays have their place behind the changes up to `revision`.
+    fn places_replays(&self, revision: u64) -> bool {
+        self.waiting_replays.iter().any(|(awaited, ..)| *awaited <= revision)
+    }
+
+    /// Notes that everything up to `revision` is on its way; what waits for it gets its place.
     fn dispatched(&mut self, revision: u64) {
         self.dispatched_revision = self.dispatched_revision.max(revision);
         let dispatched_revision = self.dispatched_revision;
@@ -265,15 +273,16 @@ impl Broker {
                     );
                 }
             }
-        }
-        self.hand_out(shares);
-        if let Some(revision) = batches
-            .last()
-            .and_then(|batch| batch.changes.last())
-            .map(|change| change.revision)
-        {
+            let Some(revision) = batch.changes.last().map(|change| change.revision) else {
+                continue;
+            };
+            if index.places_replays(revision) {
+                // What comes later than their view must not get in front of them: the client would end with the older value.
+                self.hand_out(std::mem::take(&mut shares));
+            }
             index.dispatched(revision);
         }
+        self.hand_out(shares);
     }
 
     fn hand_out(&self, shares: Shares) {
@@ -307,7 +316,7 @@ fn match_message(subscriptions: &FilterTrie<ConnectionId, Subscription>, message
     if matches.is_empty() {
         return;
     }
-    let message = Arc::new(message);
+    let message = Arc::new(message.detach());
     for (id, merged) in matches {
         let Match {
             outbox,

@@ -33,7 +33,8 @@ pub enum Item {
     Replay(u64),
 }
 
-/// The outbox of a connection. Messages are shared between outboxes, so the bound is on what they would hold alone.
+/// The outbox of a connection. Messages are shared between outboxes, so the bound is on what they would hold alone. An empty
+/// outbox takes any one message.
 #[derive(Debug)]
 pub struct Outbox {
     id: ConnectionId,
@@ -85,7 +86,7 @@ impl Outbox {
                 break;
             }
             let bytes = delivery.message.bytes();
-            if queue.bytes + bytes > self.bytes_max {
+            if queue.bytes > 0 && queue.bytes + bytes > self.bytes_max {
                 if delivery.qos == QoS::AtMostOnce {
                     queue.dropped_count += 1;
                     continue;

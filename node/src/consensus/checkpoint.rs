@@ -4,7 +4,7 @@
 //! it as one atomic, synced batch. Only then may the log lose what the checkpoint covers. What the store holds after a
 //! checkpoint also is the snapshot for nodes that have fallen behind the purged log, at no further cost.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use openraft::Raft;
@@ -22,7 +22,15 @@ const INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// Writes checkpoints until the node stops.
 ///
 /// `log_keep_bytes` is how much of the log stays for followers that lag.
-pub async fn run(shared: Arc<SharedState>, raft: Raft<TypeConfig, StateMachine>, log: LogHandle, log_keep_bytes: u64) {
+///
+/// It runs before Raft does, which applies committed entries again while it starts and may need room for them. `raft` is told
+/// of checkpoints once it is there.
+pub async fn run(
+    shared: Arc<SharedState>,
+    raft: Arc<OnceLock<Raft<TypeConfig, StateMachine>>>,
+    log: LogHandle,
+    log_keep_bytes: u64,
+) {
     loop {
         tokio::select! {
             () = shared.checkpoint_due.notified() => {}
@@ -34,7 +42,10 @@ pub async fn run(shared: Arc<SharedState>, raft: Raft<TypeConfig, StateMachine>,
         match write(&shared, &log).await {
             Ok(None) => {}
             Ok(Some(index)) => {
-                // Tell openraft of the new snapshot, then let it purge what both bounds allow.
+                let Some(raft) = raft.get() else {
+                    continue;
+                };
+                // openraft takes the snapshot later and purges up to the one before: the log stays a checkpoint longer.
                 let purge_index = log.index_keeping_bytes(log_keep_bytes).min(index);
                 let told = async {
                     raft.trigger().snapshot().await?;
@@ -63,11 +74,13 @@ pub async fn write(shared: &Arc<SharedState>, log: &LogHandle) -> Result<Option<
     let _writer = shared.store_writer.lock().await;
     let (frozen, membership) = {
         let mut state = shared.state.lock();
-        if state.applied() == state.checkpointed() {
+        // A layer that is still frozen is one whose checkpoint failed: the node is stopping.
+        if state.applied() == state.checkpointed() || state.is_frozen() {
             return Ok(None);
         }
         (state.freeze(), state.membership())
     };
+    shared.layer_room.notify_one();
     let Some(applied) = frozen.applied else {
         return Ok(None);
     };
@@ -75,15 +88,20 @@ pub async fn write(shared: &Arc<SharedState>, log: &LogHandle) -> Result<Option<
         .await
         .map_err(|error| error.to_string())?;
     let store = Arc::clone(shared.state.lock().base());
-    crate::blocking::run(move || store.write(frozen.to_batch()))
-        .await
-        .map_err(|error| error.to_string())?;
+    let mark = shared.mark.clone();
+    let written = crate::blocking::run(move || {
+        store.write(frozen.to_batch()).map_err(|error| error.to_string())?;
+        mark.write(applied.index).map_err(|error| error.to_string())?;
+        Ok::<_, String>(frozen)
+    });
+    let frozen = written.await?;
     let view = {
         let mut state = shared.state.lock();
         state.thaw();
         state.base().view()
     };
     shared.layer_room.notify_one();
+    crate::blocking::run(move || drop(frozen)).await;
     let last_membership: StoredMembership = match membership {
         Some(encoded) => wire::decode(&encoded).map_err(|error| error.to_string())?,
         None => StoredMembership::default(),

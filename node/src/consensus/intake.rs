@@ -27,7 +27,7 @@ use super::types::{EntryData, NodeId, TypeConfig};
 use crate::components::Clock;
 use crate::fatal::FatalError;
 
-/// Entries proposed and not yet applied by the leader; more would only make entries smaller.
+/// Entries proposed and not yet applied by the leader, before more submissions are taken; more would only make entries smaller.
 const ENTRIES_IN_FLIGHT_MAX: usize = 4;
 /// How often the leader looks for expired records and old tombstones.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(200);
@@ -76,6 +76,7 @@ pub async fn run(
         reject,
         term: None,
         in_flight: FuturesUnordered::new(),
+        keeps_house: false,
     };
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -83,7 +84,7 @@ pub async fn run(
     loop {
         let room = intake.in_flight.len() < ENTRIES_IN_FLIGHT_MAX;
         tokio::select! {
-            Some(lost) = intake.in_flight.next(), if !intake.in_flight.is_empty() => intake.on_written(lost),
+            Some(entry) = intake.in_flight.next(), if !intake.in_flight.is_empty() => intake.on_written(entry),
             count = submissions.recv_many(&mut waiting, 1024), if room => {
                 if count == 0 {
                     return;
@@ -101,8 +102,10 @@ struct Intake {
     clock: Arc<dyn Clock>,
     reject: Reject,
     term: Option<Term>,
-    /// Entries under way; each yields the origins whose batches were lost with it, or `None` if it was applied.
+    /// Entries proposed and not yet applied here.
     in_flight: FuturesUnordered<Written>,
+    /// Whether an entry of the leader's own is under way.
+    keeps_house: bool,
 }
 
 /// What a leader knows in one term.
@@ -155,7 +158,8 @@ enum Verdict {
 }
 
 impl Term {
-    fn judge(&mut self, id: BatchId, applied: impl FnOnce() -> Option<(u64, u64)>) -> Verdict {
+    /// `applied` tells where the origin stands in this node's state: (incarnation, next sequence).
+    fn judge(&mut self, id: BatchId, applied: impl Fn() -> Option<(u64, u64)>) -> Verdict {
         let expected = self.expected.entry(id.node_id).or_insert_with(|| {
             let (incarnation, sequence) = applied().unwrap_or((0, 0));
             Expected {
@@ -173,6 +177,16 @@ impl Term {
             };
         }
         if id.incarnation < expected.incarnation || id.sequence < expected.sequence {
+            return Verdict::Drop;
+        }
+        if id.sequence > expected.sequence
+            && let Some((incarnation, sequence)) = applied()
+            && incarnation == expected.incarnation
+        {
+            // What came through an earlier leader was not applied here when the term began, and is now.
+            expected.sequence = expected.sequence.max(sequence);
+        }
+        if id.sequence < expected.sequence {
             return Verdict::Drop;
         }
         if id.sequence > expected.sequence {
@@ -193,14 +207,19 @@ impl Term {
 /// Sequence of the first batch of an incarnation.
 pub const FIRST_SEQUENCE: u64 = 1;
 
-async fn written(outcome: WriteOutcome, origins: Vec<NodeId>) -> Option<Vec<NodeId>> {
-    match outcome.await {
-        Ok(Ok(_)) => None,
-        _ => Some(origins),
-    }
+/// What became of an entry.
+struct WrittenEntry {
+    applied: bool,
+    /// Whose batches were in it; none in one of the leader's own.
+    origins: Vec<NodeId>,
 }
 
-type Written = std::pin::Pin<Box<dyn Future<Output = Option<Vec<NodeId>>> + Send>>;
+async fn written(outcome: WriteOutcome, origins: Vec<NodeId>) -> WrittenEntry {
+    let applied = matches!(outcome.await, Ok(Ok(_)));
+    WrittenEntry { applied, origins }
+}
+
+type Written = std::pin::Pin<Box<dyn Future<Output = WrittenEntry> + Send>>;
 
 impl Intake {
     /// Renews what is known of the term; `None` if this node does not lead.
@@ -281,15 +300,18 @@ impl Intake {
 
     /// An entry is done with. One that was refused (the leadership is lost, or not confirmed by a quorum) took its batches
     /// with it: what is expected starts over, and their origins resend.
-    fn on_written(&mut self, lost: Option<Vec<NodeId>>) {
-        if let Some(origins) = lost {
-            self.term = None;
-            origins
-                .into_iter()
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .for_each(|origin| (self.reject)(origin));
+    fn on_written(&mut self, entry: WrittenEntry) {
+        if entry.origins.is_empty() {
+            self.keeps_house = false;
         }
+        if entry.applied {
+            return;
+        }
+        if let Some(term) = &mut self.term {
+            term.expected.clear();
+        }
+        let origins: BTreeSet<_> = entry.origins.into_iter().collect();
+        origins.into_iter().for_each(|origin| (self.reject)(origin));
     }
 
     async fn propose(&mut self, entry: EntryBuilder, origins: Vec<NodeId>) {
@@ -306,14 +328,16 @@ impl Intake {
             .responder(responder)
             .await;
         if let Err(error) = proposed {
-            self.shared.fatal.stop(FatalError::Consensus(error.to_string()));
+            if !matches!(error, openraft::errors::Fatal::Stopped) {
+                self.shared.fatal.stop(FatalError::Consensus(error.to_string()));
+            }
             return;
         }
         self.in_flight.push(Box::pin(written(outcome, origins)));
     }
 
     async fn keep_house(&mut self) {
-        if !self.in_flight.is_empty() {
+        if self.keeps_house {
             return;
         }
         let wall_us = self.clock.now_us();
@@ -346,6 +370,7 @@ impl Intake {
             });
         }
         if !entry.is_empty() {
+            self.keeps_house = true;
             self.propose(entry, Vec::new()).await;
         }
     }
@@ -384,6 +409,18 @@ mod tests {
         assert_eq!(term.judge(id(1, 8), applied), Verdict::Drop, "the resend is under way");
         assert_eq!(term.judge(id(1, 6), applied), Verdict::Take);
         assert_eq!(term.judge(id(1, 7), applied), Verdict::Take);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_leader_applies_meanwhile_closes_a_gap() {
+        let mut term = term();
+        assert_eq!(
+            term.judge(id(1, 9), || Some((1, 5))),
+            Verdict::Reject,
+            "5 to 8 came through an earlier leader"
+        );
+        assert_eq!(term.judge(id(1, 9), || Some((1, 7))), Verdict::Drop);
+        assert_eq!(term.judge(id(1, 9), || Some((1, 9))), Verdict::Take);
     }
 
     #[tokio::test(start_paused = true)]

@@ -94,6 +94,17 @@ impl LogHandle {
         self.log.purge_index_keeping(keep_bytes).unwrap_or(0)
     }
 
+    /// Waits until everything asked of the log before is on disk.
+    ///
+    /// # Errors
+    /// The log has failed, or is closed.
+    pub async fn barrier(&self) -> Result<(), LogError> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.log
+            .append(Vec::new(), Box::new(move |result| drop(sender.send(result))))?;
+        receiver.await.unwrap_or(Err(LogError::Closed))
+    }
+
     /// Bytes of the log's records.
     pub fn bytes(&self) -> u64 {
         self.log.bytes()

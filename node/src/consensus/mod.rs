@@ -5,7 +5,7 @@
 //! | [`types`] | our choice of openraft's types |
 //! | [`log_store`] | openraft's log storage on our segment files |
 //! | [`state_machine`] | openraft's state machine on `banyan_core::state` |
-//! | [`checkpoint`] | writing the state to the store, and purging the log behind it |
+//! | [`checkpoint`], [`checkpoint_mark`] | writing the state to the store, and purging the log behind it |
 //! | [`snapshot`], [`network`] | what travels between nodes, on [`crate::peer`] |
 //! | [`intake`] | the leader's end of the origin streams: from batches to log entries |
 //! | [`read_index`] | linearizable reads on any node |
@@ -13,6 +13,7 @@
 //! | [`wire`] | the one place that names bincode |
 
 pub mod checkpoint;
+pub mod checkpoint_mark;
 pub mod intake;
 pub mod log_store;
 pub mod network;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use banyan_core::state::{State, StateView};
@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::checkpoint;
+use super::checkpoint_mark::CheckpointMark;
 use super::intake::{self, Reject, Submission};
 use super::log_store::{LogHandle, LogStore};
 use super::network::NetworkFactory;
@@ -41,7 +42,9 @@ pub mod request {
 /// How long a follower waits for the leader's read index, and the leader for its quorum.
 const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A leader that its quorum has not answered for this long has no contact.
+/// How long a reader waits for a change of leader before it asks again.
+const READ_INDEX_RETRY: Duration = Duration::from_millis(50);
+/// A leader that its quorum has not answered for this long has no contact, nor has a follower that has not heard its leader.
 const CONTACT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Settings of a replica.
@@ -163,19 +166,37 @@ impl Replica {
                 log.purged_index()
             )));
         }
+        let mark = CheckpointMark::new(Arc::clone(&components.disk), directory);
+        let checkpointed = mark
+            .read()
+            .map_err(|error| ReplicaOpenError::Damaged(error.to_string()))?;
+        if applied_index < checkpointed {
+            return Err(ReplicaOpenError::Damaged(format!(
+                "the state ends at log index {applied_index}, but a checkpoint at {checkpointed} was synced"
+            )));
+        }
+        tokio::spawn(verify_digest(state.view(), fatal.clone()));
         let opened_revision = state.revision();
         let ring = Arc::new(ChangeRing::new(settings.change_ring_bytes));
-        let shared = SharedState::new(state, Arc::clone(&ring), settings.checkpoint_bytes, fatal.clone());
+        let shared = SharedState::new(state, Arc::clone(&ring), mark, settings.checkpoint_bytes, fatal.clone());
         // Before Raft starts, since committed entries are applied again while it does.
         let _ = shared.observer.set(observer);
-        let machine =
-            StateMachine::new(Arc::clone(&shared)).map_err(|error| ReplicaOpenError::Damaged(error.to_string()))?;
+        let machine = StateMachine::new(Arc::clone(&shared), log.clone())
+            .map_err(|error| ReplicaOpenError::Damaged(error.to_string()))?;
         let network = NetworkFactory::new(peers.clone());
+        let raft_once = Arc::new(OnceLock::new());
+        tokio::spawn(checkpoint::run(
+            Arc::clone(&shared),
+            Arc::clone(&raft_once),
+            log.clone(),
+            settings.log_keep_bytes,
+        ));
         let config = Arc::new(raft_config(&settings).map_err(|error| ReplicaOpenError::Consensus(error.to_string()))?);
         let raft = Raft::new(settings.node_id, config, network, log_store, machine)
             .await
             .map_err(|error| ReplicaOpenError::Consensus(error.to_string()))?;
 
+        let _ = raft_once.set(raft.clone());
         let (submissions, submitted) = mpsc::unbounded_channel();
         tokio::spawn(intake::run(
             Arc::clone(&shared),
@@ -183,12 +204,6 @@ impl Replica {
             Arc::clone(&components.clock),
             submitted,
             reject,
-        ));
-        tokio::spawn(checkpoint::run(
-            Arc::clone(&shared),
-            raft.clone(),
-            log.clone(),
-            settings.log_keep_bytes,
         ));
         let (leadership_sender, leadership) = watch::channel(leadership_of(&raft));
         let (members_sender, members) = watch::channel(members_of(&raft));
@@ -278,22 +293,31 @@ impl Replica {
         &self.log
     }
 
-    /// Whether a leader is known and heard: as leader, by its quorum; as follower, from the leader.
-    #[must_use]
-    pub fn has_contact(&self) -> bool {
+    /// Whether this node is in contact with the cluster: as leader, answered by its quorum; as follower, in touch with the
+    /// leader; and not long ago. Waits for the consensus task, so one that is stuck counts as no contact.
+    pub async fn has_contact(&self) -> bool {
         let leadership = *self.leadership.borrow();
+        let recent = |at: Option<openraft::type_config::alias::InstantOf<TypeConfig>>| {
+            at.is_some_and(|at| at.elapsed() < CONTACT_TIMEOUT)
+        };
         match leadership.leader {
             None => false,
             Some(leader) if leader == self.node_id => {
                 let metrics = self.raft.metrics();
                 let metrics = metrics.borrow_watched();
-                self.members.borrow().len() == 1
-                    || metrics
-                        .last_quorum_acked
-                        .is_some_and(|at| at.into_inner().elapsed() < CONTACT_TIMEOUT)
+                let alone = metrics.membership_config.voter_ids().all(|voter| voter == self.node_id);
+                alone
+                    || recent(
+                        metrics
+                            .last_quorum_acked
+                            .map(openraft::metrics::SerdeInstant::into_inner),
+                    )
             }
-            // A follower forgets its leader when it stands for election.
-            Some(_) => true,
+            Some(_) => {
+                // Every heartbeat and append of the leader renews it.
+                let heard = self.raft.with_raft_state(openraft::RaftState::vote_last_modified);
+                matches!(tokio::time::timeout(CONTACT_TIMEOUT, heard).await, Ok(Ok(at)) if recent(at))
+            }
         }
     }
 
@@ -311,7 +335,7 @@ impl Replica {
         let index = |log_id: &Option<LogId>| log_id.as_ref().map_or(0, LogId::index);
         Progress {
             last_log_index: metrics.last_log_index.unwrap_or(0),
-            committed_index: index(&metrics.local_committed),
+            committed_index: index(&metrics.cluster_committed).max(index(&metrics.local_committed)),
             applied_index: index(&metrics.last_applied),
             snapshot_index: index(&metrics.snapshot),
             purged_index: index(&metrics.purged),
@@ -329,15 +353,21 @@ impl Replica {
     /// # Errors
     /// No leader that has a quorum answers, or this node lags too far, before `deadline`. Nothing happened.
     pub async fn catch_up(&self, deadline: Instant) -> Result<(), ReadIndexError> {
+        let mut leadership = self.leadership();
+        let mut last_error = ReadIndexError("no leader with a quorum answered in time".to_owned());
         let caught_up = async {
-            let index = self.read_index.get().await?;
-            self.wait_applied(index).await;
-            Ok(())
+            loop {
+                match self.read_index.get().await {
+                    Ok(index) => return self.wait_applied(index).await,
+                    // An election may be under way: it ends well before most deadlines.
+                    Err(error) => last_error = error,
+                }
+                let _ = tokio::time::timeout(READ_INDEX_RETRY, leadership.changed()).await;
+            }
         };
-        match tokio::time::timeout_at(deadline, caught_up).await {
-            Ok(result) => result,
-            Err(_) => Err(ReadIndexError("no leader with a quorum answered in time".to_owned())),
-        }
+        tokio::time::timeout_at(deadline, caught_up)
+            .await
+            .map_err(|_| last_error)
     }
 
     /// Waits until this node has applied log index `index`.
@@ -362,7 +392,7 @@ impl Replica {
     }
 
     /// Hands the leadership to another voter, if this node has it, and waits until one leads.
-    pub async fn hand_over(&self) {
+    pub async fn transfer_leadership(&self) {
         let mut leadership = self.leadership();
         if leadership.borrow().leader != Some(self.node_id) {
             return;
@@ -401,6 +431,22 @@ impl Replica {
         if let Err(error) = self.log.close() {
             tracing::warn!(%error, "the log was not closed cleanly");
         }
+    }
+}
+
+/// Recomputes the digest of what the store held when it was opened: rows that storage has lost or changed without a word
+/// show here. Runs beside the start; the node stops if it fails.
+async fn verify_digest(view: StateView, fatal: Fatal) {
+    let verified = crate::blocking::run(move || match view.full_digest() {
+        Ok(found) if found == view.digest => Ok(()),
+        Ok(found) => Err(format!(
+            "the stored state has digest {found}, its last checkpoint had {}",
+            view.digest
+        )),
+        Err(error) => Err(error.to_string()),
+    });
+    if let Err(error) = verified.await {
+        fatal.stop(FatalError::Storage(error));
     }
 }
 

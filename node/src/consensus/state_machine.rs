@@ -17,6 +17,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::checkpoint_mark::CheckpointMark;
+use super::log_store::LogHandle;
 use super::snapshot::SnapshotData;
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use super::wire;
@@ -57,6 +59,8 @@ pub struct SharedState {
     pub(super) snapshot: Mutex<Option<CurrentSnapshot>>,
     /// Serialises everything that writes the store: checkpoints and installed snapshots.
     pub(super) store_writer: tokio::sync::Mutex<()>,
+    /// Where the last checkpoint is noted.
+    pub(super) mark: CheckpointMark,
     /// Wakes the checkpoint task: the active layer passed its target.
     pub(super) checkpoint_due: Notify,
     /// Wakes apply: the layer has room again.
@@ -76,7 +80,13 @@ pub(super) struct CurrentSnapshot {
 impl SharedState {
     /// Wraps an opened state.
     #[must_use]
-    pub fn new(state: State, ring: Arc<ChangeRing>, checkpoint_bytes: usize, fatal: Fatal) -> Arc<Self> {
+    pub fn new(
+        state: State,
+        ring: Arc<ChangeRing>,
+        mark: CheckpointMark,
+        checkpoint_bytes: usize,
+        fatal: Fatal,
+    ) -> Arc<Self> {
         let shared = Self {
             applied: watch::Sender::new(applied_of(&state)),
             state: Mutex::new(state),
@@ -84,6 +94,7 @@ impl SharedState {
             observer: OnceLock::new(),
             snapshot: Mutex::new(None),
             store_writer: tokio::sync::Mutex::new(()),
+            mark,
             checkpoint_due: Notify::new(),
             layer_room: Notify::new(),
             checkpoint_bytes,
@@ -207,6 +218,7 @@ fn applied_of(state: &State) -> Applied {
 #[derive(Clone)]
 pub struct StateMachine {
     shared: Arc<SharedState>,
+    log: LogHandle,
 }
 
 impl StateMachine {
@@ -214,8 +226,8 @@ impl StateMachine {
     ///
     /// # Errors
     /// The stored membership is unreadable.
-    pub fn new(shared: Arc<SharedState>) -> io::Result<Self> {
-        let machine = Self { shared };
+    pub fn new(shared: Arc<SharedState>, log: LogHandle) -> io::Result<Self> {
+        let machine = Self { shared, log };
         if let Some(meta) = machine.stored_meta()? {
             let view = machine.shared.state.lock().base().view();
             *machine.shared.snapshot.lock() = Some(CurrentSnapshot { meta, view });
@@ -277,11 +289,16 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             return Ok(());
         };
         let _writer = self.shared.store_writer.lock().await;
+        // What the snapshot replaces in the log may have been truncated just now: on disk before the snapshot is.
+        self.log.barrier().await.map_err(|error| self.shared.fail(&error))?;
         let shared = Arc::clone(&self.shared);
         let installed = crate::blocking::run(move || {
             let base = Arc::clone(shared.state.lock().base());
-            replacement.install()?;
-            State::open(base).map_err(|error| banyan_core::store::StoreError(error.to_string()))
+            replacement.install().map_err(|error| error.to_string())?;
+            let state = State::open(base).map_err(|error| error.to_string())?;
+            let index = state.applied().map_or(0, |applied| applied.index);
+            shared.mark.write(index).map_err(|error| error.to_string())?;
+            Ok::<_, String>(state)
         });
         let state = installed.await.map_err(|error| self.shared.fail(&error))?;
         if state.applied().map(log_id_of) != meta.last_log_id {
@@ -295,7 +312,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             view: state.base().view(),
         });
         let position = applied_of(&state);
-        *self.shared.state.lock() = state;
+        let former = std::mem::replace(&mut *self.shared.state.lock(), state);
+        crate::blocking::run(move || drop(former)).await;
         self.shared.applied.send_replace(position);
         self.shared.layer_room.notify_one();
         self.shared.ring.skip(position.revision);

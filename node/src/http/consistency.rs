@@ -55,7 +55,9 @@ pub(super) fn parse(query: &Query) -> Result<Consistency, Failure> {
 /// The state as fresh as the query asks for.
 pub(super) async fn read(http: &Http, query: &Query) -> Result<Read, Failure> {
     let consistency = parse(query)?;
-    let staleness = matches!(consistency, Consistency::Local).then(|| http.service.staleness());
+    let staleness = matches!(consistency, Consistency::Local)
+        .then(|| http.service.staleness())
+        .flatten();
     let view = http.service.read(consistency).await?;
     Ok(Read { view, staleness })
 }

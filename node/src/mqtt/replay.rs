@@ -25,6 +25,8 @@ use crate::broker::Message;
 const CHUNK_ROWS: usize = 64;
 /// Bytes read at a time, roughly.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Chunks read before others must be let run.
+const CHUNKS_MAX: usize = 16;
 /// Where the marker is published.
 const MARKER_TOPIC: &str = "$SYS/marker";
 
@@ -35,16 +37,22 @@ pub enum Progress {
     Done,
     /// The client or the write buffer takes no more for now.
     Blocked,
-    /// The view was not read for too long: subscribe again and start over.
+    /// The view was given up, since nothing was sent for too long: subscribe again and start over.
     Expired,
+    /// Much was read and little found: let others run, then go on.
+    Yield,
 }
 
 /// The retained messages of one SUBSCRIBE.
 pub struct Replay {
     request: SubscribeRequest,
-    view: StateView,
+    /// R.
+    revision: u64,
+    /// `None` once its lease has ended.
+    view: Option<StateView>,
     lease: Duration,
-    read_at: Instant,
+    /// When it was made, or a row was last sent.
+    moved_at: Instant,
     /// Whether the client is told that this is everything anew.
     reset: bool,
     /// Which subscription of the request is being sent.
@@ -68,13 +76,28 @@ impl Replay {
             .is_some_and(|since| since < view.compacted_revision || since > view.revision);
         Self {
             request,
-            view,
+            revision: view.revision,
+            view: Some(view),
             lease,
-            read_at: Instant::now(),
+            moved_at: Instant::now(),
             reset,
             index: 0,
             source: None,
             rows: VecDeque::new(),
+        }
+    }
+
+    /// When the lease of the view ends, unless a row is sent before.
+    pub fn lease_end(&self) -> Option<Instant> {
+        self.view.as_ref().map(|_| self.moved_at + self.lease)
+    }
+
+    /// Gives the view up if its lease has ended.
+    pub fn end_lease(&mut self, now: Instant) {
+        if self.lease_end().is_some_and(|end| end <= now) {
+            self.view = None;
+            self.source = None;
+            self.rows.clear();
         }
     }
 
@@ -116,15 +139,22 @@ impl Replay {
         out: &mut BytesMut,
         bytes_target: usize,
     ) -> Result<Progress, StoreError> {
-        if self.read_at.elapsed() > self.lease {
-            return Ok(Progress::Expired);
+        if self.view.is_none() {
+            // Only once the client takes something: a view for one that is stuck would only be held for nothing.
+            let takes = out.len() < bytes_target && connection.can_deliver(QoS::AtLeastOnce);
+            return Ok(if takes { Progress::Expired } else { Progress::Blocked });
         }
+        let mut chunks = 0;
         while let Some(new) = self.request.subscriptions.get(self.index) {
             if !new.sends_retained() {
                 self.index += 1;
                 continue;
             }
             let Some(message) = self.rows.front() else {
+                if chunks == CHUNKS_MAX {
+                    return Ok(Progress::Yield);
+                }
+                chunks += 1;
                 if !self.read_chunk()? {
                     self.index += 1;
                     self.source = None;
@@ -146,6 +176,7 @@ impl Replay {
                 DeliverResult::Sent { .. } | DeliverResult::TooLarge | DeliverResult::NotConnected => {}
             }
             self.rows.pop_front();
+            self.moved_at = Instant::now();
         }
         if self.request.marker {
             self.send_marker(connection, out);
@@ -155,19 +186,17 @@ impl Replay {
 
     /// Reads rows of the current subscription; `false` if there are no more.
     fn read_chunk(&mut self) -> Result<bool, StoreError> {
-        let Some(new) = self.request.subscriptions.get(self.index) else {
+        let (Some(new), Some(view)) = (self.request.subscriptions.get(self.index), &self.view) else {
             return Ok(false);
         };
-        self.read_at = Instant::now();
         let since = self.request.since.filter(|_| !self.reset);
         let source = self.source.get_or_insert_with(|| match since {
             Some(since) => Source::Changes(since, u32::MAX),
             None => Source::Scan(Box::new(
-                self.view
-                    .scan(Selection::Filter(new.filter.clone()), Direction::Ascending),
+                view.scan(Selection::Filter(new.filter.clone()), Direction::Ascending),
             )),
         });
-        let log_time_us = self.view.log_time_us;
+        let log_time_us = view.log_time_us;
         match source {
             Source::Scan(scan) => {
                 let mut found = Vec::with_capacity(CHUNK_ROWS);
@@ -179,7 +208,7 @@ impl Replay {
                 Ok(more || !self.rows.is_empty())
             }
             Source::Changes(revision, ordinal) => {
-                let changes = self.view.changes_after(*revision, *ordinal, CHUNK_ROWS)?;
+                let changes = view.changes_after(*revision, *ordinal, CHUNK_ROWS)?;
                 let Some(last) = changes.last() else {
                     return Ok(false);
                 };
@@ -202,7 +231,7 @@ impl Replay {
         let Ok(topic) = TopicName::parse(MARKER_TOPIC) else {
             return;
         };
-        let revision = self.view.revision.to_string();
+        let revision = self.revision.to_string();
         let user_properties = [("revision", revision.as_str()), ("reset", "on")];
         let subscription_id = self
             .request

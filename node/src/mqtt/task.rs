@@ -34,6 +34,10 @@ use crate::service::{Completion, Consistency, ProposeError, ReadError, Reply, Se
 
 /// The write buffer takes no further message once it holds this many bytes.
 const WRITE_BYTES_TARGET: usize = 64 * 1024;
+/// The client is read no further while it leaves this many bytes unread itself.
+const WRITE_BYTES_MAX: usize = 4 * WRITE_BYTES_TARGET;
+/// SUBSCRIBEs whose retained messages have yet to be sent: the client is read no further meanwhile.
+const REPLAYS_MAX: usize = 8;
 /// Room made for one read from the socket.
 const READ_BYTES: usize = 16 * 1024;
 /// How long a client may take to read the last bytes before its connection is cut.
@@ -71,6 +75,7 @@ pub async fn run(
         replays: BTreeMap::new(),
         replay_count: 0,
         replaying: None,
+        yielded: false,
         closing: false,
     };
     let result = task.serve(reader, outcomes, stop).await;
@@ -99,6 +104,8 @@ struct Task {
     replay_count: u64,
     /// The replay that is being sent; the outbox waits.
     replaying: Option<Replay>,
+    /// A replay has more to read, once others have run.
+    yielded: bool,
     closing: bool,
 }
 
@@ -114,12 +121,16 @@ impl Task {
         loop {
             if !self.closing {
                 self.check_close(draining);
+                if draining.is_none() {
+                    // What was left unread while the client had enough to take.
+                    self.take_bytes();
+                }
                 self.pump()?;
             }
             if self.closing {
                 return self.finish(reader).await;
             }
-            let wants_read = self.connection.wants_read() && draining.is_none();
+            let wants_read = self.wants_read() && draining.is_none();
             let outbox = self.outbox.clone();
             let wait_outbox = async {
                 match outbox {
@@ -140,7 +151,6 @@ impl Task {
                     if count? == 0 {
                         return Ok(());
                     }
-                    self.take_bytes();
                 }
                 written = self.writer.write_buf(&mut self.write), if !self.write.is_empty() => {
                     if written? == 0 {
@@ -153,12 +163,15 @@ impl Task {
                     }
                     self.take_bytes();
                 }
+                () = tokio::task::yield_now(), if self.yielded => {}
                 Some((request, fresh)) = self.subscribing.next(), if !self.subscribing.is_empty() => {
                     self.subscribe(request, fresh);
                     self.take_bytes();
                 }
                 () = wait_outbox => {}
                 () = wait_deadline => {
+                    let now = Instant::now();
+                    self.replays.values_mut().chain(&mut self.replaying).for_each(|replay| replay.end_lease(now));
                     let now_ms = self.now_ms();
                     self.connection.on_tick(now_ms, &mut self.effects);
                     self.carry_out();
@@ -166,6 +179,13 @@ impl Task {
                 () = stop.cancelled(), if draining.is_none() => draining = Some(Instant::now() + DRAIN),
             }
         }
+    }
+
+    /// Whether to take more from the client: not while it does not take what it is sent.
+    fn wants_read(&self) -> bool {
+        self.connection.wants_read()
+            && self.write.len() < WRITE_BYTES_MAX
+            && self.replays.len() + self.subscribing.len() < REPLAYS_MAX
     }
 
     fn now_ms(&self) -> u64 {
@@ -177,7 +197,12 @@ impl Task {
             .connection
             .deadline_ms()
             .map(|ms| self.start + Duration::from_millis(ms));
-        [timer, draining].into_iter().flatten().min()
+        let leases = self
+            .replays
+            .values()
+            .chain(&self.replaying)
+            .filter_map(Replay::lease_end);
+        [timer, draining].into_iter().flatten().chain(leases).min()
     }
 
     /// Ends the connection if the broker or the node asks for it.
@@ -185,7 +210,10 @@ impl Task {
         let asked = self.outbox.as_ref().and_then(|outbox| outbox.close_reason());
         let drained = draining.is_some_and(|until| !self.connection.has_pending_writes() || Instant::now() >= until);
         let (reason, text) = match asked {
-            Some(ReasonCode::QuotaExceeded) => (ReasonCode::QuotaExceeded, "the client reads too slowly"),
+            Some(ReasonCode::QuotaExceeded) => (
+                ReasonCode::QuotaExceeded,
+                "changes could not be kept for the client; subscribe again",
+            ),
             Some(reason) => (reason, ""),
             None if drained => (
                 ReasonCode::ServerShuttingDown,
@@ -202,7 +230,7 @@ impl Task {
         loop {
             let now_ms = self.now_ms();
             let before = self.read.len();
-            if self.connection.wants_read() && before > 0 {
+            if self.wants_read() && before > 0 {
                 self.connection.on_bytes(&mut self.read, now_ms, &mut self.effects);
             }
             if self.effects.is_empty() {
@@ -283,6 +311,12 @@ impl Task {
             self.connection.on_subscribed(request.token, result, &mut self.effects);
             return;
         }
+        // What is subscribed again is replayed once, with its new options.
+        let filters: Vec<_> = request.subscriptions.iter().map(|new| new.filter.clone()).collect();
+        self.replays
+            .values_mut()
+            .chain(&mut self.replaying)
+            .for_each(|replay| replay.unsubscribe(&filters));
         let (replay, view) = self.take_view(&request);
         let result = SubscribeResult::Subscribed {
             revision: view.revision,
@@ -320,11 +354,16 @@ impl Task {
 
     /// Moves what may be sent now into the write buffer.
     fn pump(&mut self) -> io::Result<()> {
+        self.yielded = false;
         loop {
             if let Some(replay) = &mut self.replaying {
                 let progress = replay.pump(&mut self.connection, &mut self.write, WRITE_BYTES_TARGET);
                 match progress.map_err(|error| io::Error::other(error.to_string()))? {
                     Progress::Blocked => return Ok(()),
+                    Progress::Yield => {
+                        self.yielded = true;
+                        return Ok(());
+                    }
                     Progress::Done => self.replaying = None,
                     Progress::Expired => {
                         let request = self.replaying.take().map(Replay::into_request);

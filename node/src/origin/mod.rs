@@ -22,6 +22,7 @@ mod stream;
 mod stream_test;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use banyan_core::command::Operation;
@@ -32,7 +33,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 pub use completion::{Completion, ProposeError, Reply};
-use stream::{Queued, Stream};
+use stream::{Queued, Reserved, Stream};
 
 use crate::components::Random;
 use crate::consensus::intake::Submission;
@@ -71,6 +72,8 @@ pub struct Origin {
 struct Shared {
     node_id: NodeId,
     queue: Mutex<Queue>,
+    /// Bytes of commands that wait to be packed, here and in the stream.
+    waiting_bytes: Arc<AtomicUsize>,
     arrived: Notify,
     notices: mpsc::UnboundedSender<Notice>,
     write_timeout: Duration,
@@ -80,7 +83,6 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     waiting: Vec<Queued>,
-    bytes: usize,
     closed: bool,
 }
 
@@ -100,6 +102,7 @@ impl Origin {
         let shared = Shared {
             node_id,
             queue: Mutex::default(),
+            waiting_bytes: Arc::default(),
             arrived: Notify::new(),
             notices: sender,
             write_timeout,
@@ -114,25 +117,24 @@ impl Origin {
     /// Proposes `operation`; `completion` is answered within the write timeout. Never blocks.
     pub fn propose(&self, operation: Operation, completion: Completion) {
         let bytes = message::operation_bytes(&operation);
-        let mut queue = self.shared.queue.lock();
-        let refused = if queue.closed {
-            Some("the node is stopping")
-        } else if queue.bytes + bytes > QUEUE_BYTES_MAX {
-            Some("too many commands wait on this node")
-        } else {
-            None
+        let Some(reserved) = Reserved::try_new(bytes, &self.shared.waiting_bytes, QUEUE_BYTES_MAX) else {
+            let reason = "too many commands wait on this node".to_owned();
+            completion.complete(Err(ProposeError::Unavailable(reason)));
+            return;
         };
-        if let Some(reason) = refused {
+        let deadline = Instant::now() + self.shared.write_timeout;
+        let mut queue = self.shared.queue.lock();
+        if queue.closed {
             drop(queue);
-            completion.complete(Err(ProposeError::Unavailable(reason.to_owned())));
+            completion.complete(Err(ProposeError::Unavailable("the node is stopping".to_owned())));
             return;
         }
         let first = queue.waiting.is_empty();
-        queue.bytes += bytes;
         queue.waiting.push(Queued {
             operation,
             completion,
-            deadline: Instant::now() + self.shared.write_timeout,
+            reserved,
+            deadline,
         });
         drop(queue);
         if first {
@@ -157,9 +159,7 @@ impl Origin {
     }
 
     fn take_queue(&self) -> Vec<Queued> {
-        let mut queue = self.shared.queue.lock();
-        queue.bytes = 0;
-        std::mem::take(&mut queue.waiting)
+        std::mem::take(&mut self.shared.queue.lock().waiting)
     }
 }
 
@@ -267,7 +267,7 @@ impl Driver {
                     let now = Instant::now();
                     self.stream.expire(now);
                     self.open(now);
-                    if self.stream.is_held_up() {
+                    if self.stream.is_stalled(now) {
                         self.resend();
                     }
                 }
@@ -352,8 +352,8 @@ impl Driver {
         else {
             return;
         };
-        let deadline_us = self.deadline_us();
-        while let Some(batch) = self.stream.next_batch(deadline_us) {
+        let (now, log_now_us) = (Instant::now(), self.log_now_us());
+        while let Some(batch) = self.stream.next_batch(now, log_now_us) {
             if !self.hand_over(leader, term, batch) {
                 break;
             }
@@ -377,6 +377,7 @@ impl Driver {
             sent += 1;
         }
         self.stream.mark_oldest_handed(sent);
+        self.stream.mark_sent(Instant::now());
     }
 
     fn hand_over(&self, leader: NodeId, term: u64, batch: Bytes) -> bool {
@@ -391,12 +392,10 @@ impl Driver {
         self.peers.send(leader, Lane::Origin, message::BATCH, body.freeze())
     }
 
-    /// The end of a write timeout that begins now, in log time as far as this node can tell.
-    fn deadline_us(&self) -> u64 {
+    /// Log time, as far as this node can tell.
+    fn log_now_us(&self) -> u64 {
         let applied = *self.applied.borrow();
-        let ahead = applied.at.elapsed() + self.origin.shared.write_timeout;
-        applied
-            .log_time_us
-            .saturating_add(u64::try_from(ahead.as_micros()).unwrap_or(u64::MAX))
+        let since_us = u64::try_from(applied.at.elapsed().as_micros()).unwrap_or(u64::MAX);
+        applied.log_time_us.saturating_add(since_us)
     }
 }

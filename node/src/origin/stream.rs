@@ -1,6 +1,9 @@
 //! The origin stream without task or clock: packing, order, resend, outcomes.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use banyan_core::command::{BatchBuilder, BatchId, Operation};
 use banyan_core::limits::{BATCH_BYTES_TARGET, BATCH_COMMANDS_MAX};
@@ -14,13 +17,45 @@ use super::completion::{Completion, ProposeError};
 /// more only makes batches smaller.
 pub const IN_FLIGHT_MAX: usize = 4;
 
+/// Commands of one batch share a deadline, the earliest of theirs: they are this close.
+const DEADLINE_SPREAD_MAX: Duration = Duration::from_secs(1);
+/// Batches of which none was applied for this long are sent again: a rejection may have been lost, or a resend broken off.
+const STALL: Duration = Duration::from_millis(500);
+
 /// A command that waits to be packed.
 #[derive(Debug)]
 pub struct Queued {
     pub operation: Operation,
     pub completion: Completion,
+    /// Its share of what may wait.
+    pub reserved: Reserved,
     /// When its client must have an answer.
     pub deadline: Instant,
+}
+
+/// Bytes counted as waiting for as long as this lives.
+#[derive(Debug)]
+pub struct Reserved {
+    bytes: usize,
+    total: Arc<AtomicUsize>,
+}
+
+impl Reserved {
+    /// Counts `bytes` in `total`, unless it would pass `bytes_max`.
+    pub fn try_new(bytes: usize, total: &Arc<AtomicUsize>, bytes_max: usize) -> Option<Self> {
+        let grow = |waiting: usize| waiting.checked_add(bytes).filter(|sum| *sum <= bytes_max);
+        total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow).ok()?;
+        Some(Self {
+            bytes,
+            total: Arc::clone(total),
+        })
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 struct InFlight {
@@ -67,6 +102,8 @@ pub struct Stream {
     next_sequence: u64,
     queue: VecDeque<Queued>,
     in_flight: VecDeque<InFlight>,
+    /// When a batch was last applied, or all were last sent.
+    moved_at: Option<Instant>,
 }
 
 impl Stream {
@@ -79,6 +116,7 @@ impl Stream {
             next_sequence: 0,
             queue: VecDeque::new(),
             in_flight: VecDeque::new(),
+            moved_at: None,
         }
     }
 
@@ -99,42 +137,54 @@ impl Stream {
         self.queue.extend(commands);
     }
 
-    /// Seals the next batch, if one may be sent now. `deadline_us` is in log time.
-    pub fn next_batch(&mut self, deadline_us: u64) -> Option<Bytes> {
+    /// Seals the next batch, if one may be sent at `now`, which is `log_now_us` in log time as far as this node can tell.
+    ///
+    /// Its deadline in log time is when the first of its clients is answered whatever happens: it cannot take effect after.
+    pub fn next_batch(&mut self, now: Instant, log_now_us: u64) -> Option<Bytes> {
         let Standing::Open { incarnation } = self.standing else {
             return None;
         };
-        let held_up = self.in_flight.back().is_some_and(|last| !last.handed);
-        if held_up || self.in_flight.len() >= IN_FLIGHT_MAX || self.queue.is_empty() {
+        if self.is_held_up() || self.in_flight.len() >= IN_FLIGHT_MAX {
             return None;
         }
+        let deadline = self.queue.front()?.deadline;
         let mut builder = BatchBuilder::new();
         let mut waiters = Vec::with_capacity(self.queue.len().min(BATCH_COMMANDS_MAX));
-        let mut deadline: Option<Instant> = None;
         while builder.len() < BATCH_COMMANDS_MAX && builder.bytes() < BATCH_BYTES_TARGET {
-            let Some(queued) = self.queue.pop_front() else {
+            let Some(queued) = self
+                .queue
+                .pop_front_if(|queued| queued.deadline <= deadline + DEADLINE_SPREAD_MAX)
+            else {
                 break;
             };
-            builder.push(&queued.operation);
-            waiters.push(queued.completion);
-            deadline = Some(deadline.map_or(queued.deadline, |earliest| earliest.min(queued.deadline)));
+            let Queued {
+                operation,
+                completion,
+                reserved,
+                ..
+            } = queued;
+            builder.push(&operation);
+            waiters.push(completion);
+            drop(reserved);
         }
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        let batch = builder.finish(
-            BatchId {
-                node_id: self.node_id,
-                incarnation,
-                sequence,
-            },
-            deadline_us,
-        );
+        let left_us = u64::try_from(deadline.saturating_duration_since(now).as_micros()).unwrap_or(u64::MAX);
+        let id = BatchId {
+            node_id: self.node_id,
+            incarnation,
+            sequence,
+        };
+        let batch = builder.finish(id, log_now_us.saturating_add(left_us));
+        if self.in_flight.is_empty() {
+            self.moved_at = Some(now);
+        }
         self.in_flight.push_back(InFlight {
             sequence,
             batch: batch.clone(),
             handed: false,
             waiters,
-            deadline: deadline?,
+            deadline,
         });
         Some(batch)
     }
@@ -159,9 +209,22 @@ impl Stream {
         self.in_flight.iter().map(|in_flight| in_flight.batch.clone())
     }
 
-    /// Whether a batch waits to be handed over.
+    /// Whether a batch waits to be handed over. It is the newest, and the only one.
     pub fn is_held_up(&self) -> bool {
         self.in_flight.back().is_some_and(|last| !last.handed)
+    }
+
+    /// Whether batches in flight should be sent (again) at `now` without any other reason.
+    pub fn is_stalled(&self, now: Instant) -> bool {
+        let stalled = self
+            .moved_at
+            .is_some_and(|at| now.saturating_duration_since(at) > STALL);
+        self.is_held_up() || (stalled && !self.in_flight.is_empty())
+    }
+
+    /// Notes that all batches in flight were sent at `now`.
+    pub fn mark_sent(&mut self, now: Instant) {
+        self.moved_at = Some(now);
     }
 
     /// A batch of this node came out of the log. Returns whether the stream must be resent.
@@ -183,6 +246,7 @@ impl Stream {
                 let Some(oldest) = self.in_flight.pop_front() else {
                     return false;
                 };
+                self.moved_at = Some(Instant::now());
                 assert_eq!(
                     oldest.sequence, outcome.id.sequence,
                     "the stream was applied out of order"
@@ -253,13 +317,16 @@ impl Stream {
         self.standing = Standing::Closed;
     }
 
-    /// Answers everyone whose deadline has passed. Batches stay in flight: their sequence must be applied.
+    /// Answers everyone whose deadline has passed. Batches that a leader may have stay in flight: their sequence must be
+    /// applied. One that no leader can have is taken back, so that it cannot take effect later.
     pub fn expire(&mut self, now: Instant) {
-        while self.queue.front().is_some_and(|queued| queued.deadline <= now) {
-            if let Some(queued) = self.queue.pop_front() {
-                let reason = "no leader took it in time".to_owned();
-                queued.completion.complete(Err(ProposeError::Unavailable(reason)));
-            }
+        while let Some(queued) = self.queue.pop_front_if(|queued| queued.deadline <= now) {
+            let reason = "no leader took it in time".to_owned();
+            queued.completion.complete(Err(ProposeError::Unavailable(reason)));
+        }
+        if let Some(mut unhanded) = self.in_flight.pop_back_if(|last| !last.handed && last.deadline <= now) {
+            unhanded.give_up("no leader took it in time");
+            self.next_sequence = unhanded.sequence;
         }
         for in_flight in self.in_flight.iter_mut().filter(|in_flight| in_flight.deadline <= now) {
             in_flight.give_up("it was not seen applied in time");

@@ -1,5 +1,7 @@
 //! The origin stream against a log that takes, loses, doubles and reorders what it is handed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use banyan_core::command::{Batch, BatchId, Condition, Operation, Put};
@@ -11,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::completion::{Completion, ProposeError, Reply};
-use super::stream::{IN_FLIGHT_MAX, Queued, Stream};
+use super::stream::{IN_FLIGHT_MAX, Queued, Reserved, Stream};
 
 const NODE: u64 = 7;
 const NONCE: u64 = 99;
@@ -28,10 +30,12 @@ fn command(deadline: Instant) -> (Queued, oneshot::Receiver<Reply>) {
         qos: 1,
     });
     let (completion, reply) = Completion::oneshot();
+    let reserved = Reserved::try_new(1, &Arc::default(), 1).expect("room");
     (
         Queued {
             operation,
             completion,
+            reserved,
             deadline,
         },
         reply,
@@ -76,7 +80,7 @@ fn later() -> Instant {
 fn send_one(stream: &mut Stream) -> (Bytes, oneshot::Receiver<Reply>) {
     let (queued, reply) = command(later());
     stream.enqueue(vec![queued]);
-    let batch = stream.next_batch(0).expect("a batch");
+    let batch = stream.next_batch(Instant::now(), 0).expect("a batch");
     stream.mark_newest_handed();
     (batch, reply)
 }
@@ -86,7 +90,7 @@ fn nothing_is_sealed_before_the_stream_is_open() {
     let mut stream = Stream::new(NODE, NONCE);
     let (queued, _reply) = command(later());
     stream.enqueue(vec![queued]);
-    assert!(stream.next_batch(0).is_none());
+    assert!(stream.next_batch(Instant::now(), 0).is_none());
     assert!(
         !stream.on_opened(&OriginOpened {
             nonce: NONCE + 1,
@@ -95,7 +99,7 @@ fn nothing_is_sealed_before_the_stream_is_open() {
         "another life of this node"
     );
     assert!(stream.on_opened(&opened(3)));
-    assert_eq!(sequence_of(stream.next_batch(0).expect("a batch")), 1);
+    assert_eq!(sequence_of(stream.next_batch(Instant::now(), 0).expect("a batch")), 1);
 }
 
 #[test]
@@ -106,9 +110,9 @@ fn batches_grow_while_others_are_in_flight() {
     }
     let waiting: Vec<_> = (0..10).map(|_| command(later()).0).collect();
     stream.enqueue(waiting);
-    assert!(stream.next_batch(0).is_none(), "the window is full");
+    assert!(stream.next_batch(Instant::now(), 0).is_none(), "the window is full");
     assert!(!stream.on_outcome(taken(1, vec![Outcome::NotFound])));
-    let batch = Batch::parse(stream.next_batch(0).expect("a batch")).expect("readable");
+    let batch = Batch::parse(stream.next_batch(Instant::now(), 0).expect("a batch")).expect("readable");
     assert_eq!((batch.id().sequence, batch.count()), (IN_FLIGHT_MAX as u64 + 1, 10));
 }
 
@@ -118,7 +122,7 @@ fn every_waiter_gets_the_outcome_of_its_own_command() {
     let (first, first_reply) = command(later());
     let (second, second_reply) = command(later());
     stream.enqueue(vec![first, second]);
-    stream.next_batch(0).expect("a batch");
+    stream.next_batch(Instant::now(), 0).expect("a batch");
     stream.mark_newest_handed();
     stream.on_outcome(taken(1, vec![Outcome::Deleted { revision: 5 }, Outcome::NotFound]));
     assert_eq!(first_reply.blocking_recv(), Ok(Ok(Outcome::Deleted { revision: 5 })));
@@ -153,24 +157,77 @@ fn a_gap_in_the_own_apply_asks_for_a_resend_and_a_duplicate_does_not() {
 #[test]
 fn a_batch_that_could_not_be_handed_over_holds_up_later_ones() {
     let mut stream = open_stream();
-    let (first, first_reply) = command(Instant::now());
-    stream.enqueue(vec![first]);
-    stream.next_batch(0).expect("a batch");
-    assert!(stream.is_held_up());
     stream.enqueue(vec![command(later()).0]);
-    assert!(stream.next_batch(0).is_none(), "a later batch would leave a gap");
-    stream.expire(Instant::now());
+    stream.next_batch(Instant::now(), 0).expect("a batch");
+    stream.enqueue(vec![command(later()).0]);
     assert!(
-        matches!(first_reply.blocking_recv(), Ok(Err(ProposeError::Unavailable(_)))),
-        "no leader can have it"
+        stream.next_batch(Instant::now(), 0).is_none(),
+        "a later batch would leave a gap"
     );
-    assert_eq!(
-        stream.in_flight().count(),
-        1,
-        "its sequence must be applied all the same"
-    );
+    assert!(stream.is_stalled(Instant::now()));
     stream.mark_oldest_handed(1);
-    assert_eq!(sequence_of(stream.next_batch(0).expect("the next")), 2);
+    assert_eq!(sequence_of(stream.next_batch(Instant::now(), 0).expect("the next")), 2);
+}
+
+#[test]
+fn a_batch_that_no_leader_has_is_taken_back_at_its_deadline() {
+    let mut stream = open_stream();
+    let (_, kept) = send_one(&mut stream);
+    let (queued, reply) = command(Instant::now());
+    stream.enqueue(vec![queued]);
+    stream.next_batch(Instant::now(), 0).expect("a batch");
+    stream.expire(Instant::now());
+    assert!(matches!(reply.blocking_recv(), Ok(Err(ProposeError::Unavailable(_)))));
+    assert_eq!(
+        stream.in_flight().map(sequence_of).collect::<Vec<_>>(),
+        [1],
+        "it cannot take effect any more"
+    );
+    assert_eq!(sequence_of(send_one(&mut stream).0), 2, "its sequence is free");
+    stream.on_outcome(taken(1, vec![Outcome::NotFound]));
+    assert_eq!(kept.blocking_recv(), Ok(Ok(Outcome::NotFound)));
+}
+
+#[test]
+fn a_batch_cannot_take_effect_after_its_first_client_was_answered() {
+    let mut stream = open_stream();
+    let now = Instant::now();
+    let at = |seconds: u64| command(now + Duration::from_secs(seconds)).0;
+    stream.enqueue(vec![at(3), at(4), at(9)]);
+    let batch = Batch::parse(stream.next_batch(now, 1_000_000).expect("a batch")).expect("readable");
+    assert_eq!(
+        (batch.deadline_us(), batch.count()),
+        (4_000_000, 2),
+        "the third has much longer"
+    );
+    stream.mark_newest_handed();
+    let batch = Batch::parse(stream.next_batch(now, 1_000_000).expect("a batch")).expect("readable");
+    assert_eq!((batch.deadline_us(), batch.count()), (10_000_000, 1));
+}
+
+#[test]
+fn batches_that_do_not_move_are_sent_again() {
+    let mut stream = open_stream();
+    send_one(&mut stream);
+    let now = Instant::now();
+    assert!(!stream.is_stalled(now));
+    assert!(stream.is_stalled(now + Duration::from_secs(1)));
+    stream.mark_sent(now + Duration::from_secs(1));
+    assert!(!stream.is_stalled(now + Duration::from_secs(1)));
+}
+
+#[test]
+fn what_waits_is_counted_until_it_is_sealed_or_given_up() {
+    let total = Arc::new(AtomicUsize::new(0));
+    let reserved = Reserved::try_new(6, &total, 10).expect("room");
+    assert!(Reserved::try_new(5, &total, 10).is_none());
+    assert_eq!(total.load(Ordering::Relaxed), 6);
+    let mut stream = open_stream();
+    let (mut queued, _reply) = command(later());
+    queued.reserved = reserved;
+    stream.enqueue(vec![queued]);
+    stream.next_batch(Instant::now(), 0).expect("a batch");
+    assert_eq!(total.load(Ordering::Relaxed), 0);
 }
 
 #[test]
@@ -178,7 +235,7 @@ fn what_was_handed_over_and_not_seen_applied_is_unknown() {
     let mut stream = open_stream();
     let (queued, reply) = command(Instant::now());
     stream.enqueue(vec![queued]);
-    stream.next_batch(0).expect("a batch");
+    stream.next_batch(Instant::now(), 0).expect("a batch");
     stream.mark_newest_handed();
     stream.expire(Instant::now());
     assert!(matches!(reply.blocking_recv(), Ok(Err(ProposeError::Unknown(_)))));
@@ -196,7 +253,10 @@ fn what_waits_for_a_leader_past_its_deadline_is_unavailable() {
     stream.enqueue(vec![queued]);
     stream.expire(Instant::now());
     assert!(matches!(reply.blocking_recv(), Ok(Err(ProposeError::Unavailable(_)))));
-    assert!(stream.next_batch(0).is_none(), "it must not take effect later");
+    assert!(
+        stream.next_batch(Instant::now(), 0).is_none(),
+        "it must not take effect later"
+    );
 }
 
 #[test]

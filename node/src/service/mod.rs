@@ -224,10 +224,11 @@ impl Service {
         &self.0.broker
     }
 
-    /// How old this node's state may be: how long since it last knew a leader and had applied what it knew to be committed.
+    /// How old this node's state may be: how long since it was last in contact with the cluster and had applied what was
+    /// then committed; `None` if it never was since it started.
     #[must_use]
-    pub fn staleness(&self) -> Duration {
-        self.0.heard.borrow().map_or(Duration::MAX, |at| at.elapsed())
+    pub fn staleness(&self) -> Option<Duration> {
+        self.0.heard.borrow().map(|at| at.elapsed())
     }
 
     /// Whether this node can serve writes and linearizable reads, as far as it knows.
@@ -242,7 +243,7 @@ impl Service {
         if leadership.leader.is_none() {
             return Err("there is no leader with a quorum".to_owned());
         }
-        if self.staleness() > APPLY_LAG_MAX {
+        if self.staleness().is_none_or(|age| age > APPLY_LAG_MAX) {
             return Err("this node lags behind the cluster".to_owned());
         }
         Ok(())
@@ -259,7 +260,7 @@ async fn follow_revision(mut applied: watch::Receiver<Applied>, revision: watch:
     }
 }
 
-/// Notes when this node last knew a leader and had applied everything it then knew to be committed.
+/// Notes when this node was last in contact with the cluster and had applied everything that was then committed.
 async fn follow_readiness(replica: Arc<Replica>, heard: watch::Sender<Option<Instant>>) {
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     let mut target: Option<(u64, Instant)> = None;
@@ -268,7 +269,7 @@ async fn follow_readiness(replica: Arc<Replica>, heard: watch::Sender<Option<Ins
         if heard.is_closed() {
             return;
         }
-        if !replica.has_contact() {
+        if !replica.has_contact().await {
             target = None;
             continue;
         }

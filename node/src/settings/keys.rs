@@ -233,18 +233,18 @@ pub static HEARTBEAT_MS: Key = number(
 /// `election_timeout_min_ms`
 pub static ELECTION_TIMEOUT_MIN_MS: Key = number(
     "election_timeout_min_ms",
-    300,
+    200,
     (10, 600_000),
-    "election_timeout_min_ms = 300",
-    "Shortest time without a leader before an election, milliseconds",
+    "election_timeout_min_ms = 200",
+    "Shortest time to wait after the leader's lease before an election, milliseconds",
 );
 /// `election_timeout_max_ms`
 pub static ELECTION_TIMEOUT_MAX_MS: Key = number(
     "election_timeout_max_ms",
-    600,
+    400,
     (11, 600_000),
-    "election_timeout_max_ms = 600",
-    "Longest time without a leader before an election, milliseconds",
+    "election_timeout_max_ms = 400",
+    "Longest such time, and the leader's lease: how long a follower votes for nobody else, milliseconds",
 );
 /// `packet_bytes_max`. Not more than twice fits into a frame between nodes beside a full entry.
 pub static PACKET_BYTES_MAX: Key = bytes(

@@ -48,7 +48,7 @@ fn defaults_are_valid_and_on_loopback() {
     assert_eq!(settings.peer_advertise, settings.peer);
     assert_eq!(settings.entry, Entry::None);
     assert_eq!(settings.packet_bytes_max, 1 << 20);
-    assert_eq!((settings.heartbeat_ms, settings.election_timeout_min_ms), (100, 300));
+    assert_eq!((settings.heartbeat_ms, settings.election_timeout_min_ms), (100, 200));
 }
 
 #[test]
@@ -278,8 +278,8 @@ fn joining_is_known_but_not_built() {
 fn elections_wait_for_more_than_one_heartbeat() {
     assert_says(&refused("heartbeat_ms = 200"), &["at least twice `heartbeat_ms` (200)"]);
     assert_says(
-        &refused("election_timeout_max_ms = 300"),
-        &["greater than `election_timeout_min_ms` (300)"],
+        &refused("election_timeout_max_ms = 200"),
+        &["greater than `election_timeout_min_ms` (200)"],
     );
 }
 

@@ -97,7 +97,10 @@ impl ConnectOptions {
 
 /// A user property.
 pub fn property(name: &str, value: &str) -> (Bytes, Bytes) {
-    (Bytes::copy_from_slice(name.as_bytes()), Bytes::copy_from_slice(value.as_bytes()))
+    (
+        Bytes::copy_from_slice(name.as_bytes()),
+        Bytes::copy_from_slice(value.as_bytes()),
+    )
 }
 
 /// The value of the first user property `name` as a number.
@@ -148,8 +151,12 @@ impl SubscribeOptions {
             retain_as_published: false,
             retain_handling: RetainHandling::Send,
         };
-        let subscribe =
-            Subscribe { packet_id: 0, subscription_id: None, user_properties: Vec::new(), filters: vec![filter] };
+        let subscribe = Subscribe {
+            packet_id: 0,
+            subscription_id: None,
+            user_properties: Vec::new(),
+            filters: vec![filter],
+        };
         Self { subscribe }
     }
 
@@ -278,7 +285,11 @@ impl Client {
     pub fn receive_buffered(&mut self) -> Result<Option<Packet>, ClientError> {
         match self.waiting.pop_front() {
             Some(packet) => Ok(Some(packet)),
-            None => Ok(decode_as_client(&mut self.received, self.version, &DecodeLimits::default())?),
+            None => Ok(decode_as_client(
+                &mut self.received,
+                self.version,
+                &DecodeLimits::default(),
+            )?),
         }
     }
 
@@ -374,7 +385,10 @@ impl Client {
             match self.receive(end.saturating_duration_since(Instant::now()))? {
                 Packet::Publish(publish) => {
                     if let Some(packet_id) = publish.packet_id {
-                        self.queue(&Packet::PubAck(Ack { packet_id, ..Ack::default() }));
+                        self.queue(&Packet::PubAck(Ack {
+                            packet_id,
+                            ..Ack::default()
+                        }));
                     }
                     return Ok(*publish);
                 }

@@ -25,8 +25,11 @@ const HTTP_TIMEOUT: Duration = Duration::from_secs(20);
 const LOG_LINES_SHOWN: usize = 60;
 
 /// What differs from the defaults so that a cluster fits into a test: small files.
-const TEST_SETTINGS: &[(&str, &str)] =
-    &[("log_segment_bytes", "4 MiB"), ("log_keep_bytes", "16 MiB"), ("checkpoint_bytes", "2 MiB")];
+const TEST_SETTINGS: &[(&str, &str)] = &[
+    ("log_segment_bytes", "4 MiB"),
+    ("log_keep_bytes", "16 MiB"),
+    ("checkpoint_bytes", "2 MiB"),
+];
 
 /// A cluster on this machine, in a directory of its own. Nodes are named by index, from 0; their ids are index + 1.
 ///
@@ -66,7 +69,11 @@ impl Cluster {
             .chain(settings)
             .map(|&(key, value)| (key.to_owned(), value.to_owned()))
             .collect();
-        Self { dir, nodes: (0..size).map(|_| node()).collect(), settings }
+        Self {
+            dir,
+            nodes: (0..size).map(|_| node()).collect(),
+            settings,
+        }
     }
 
     /// `size` nodes, started and ready.
@@ -128,7 +135,11 @@ impl Cluster {
     pub fn spawn(&self, index: usize) {
         let mut child = self.child(index);
         assert!(child.is_none(), "node {} runs already", self.id(index));
-        let log = OpenOptions::new().create(true).append(true).open(self.log_file(index)).expect("a log file");
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_file(index))
+            .expect("a log file");
         let spawned = self
             .command(index)
             .stdin(Stdio::piped()) // closes with this process, however that ends, and the node with it
@@ -160,7 +171,12 @@ impl Cluster {
             .args(["--mqtt", &format!("127.0.0.1:{}", node.mqtt.number())])
             .args(["--http", &format!("127.0.0.1:{}", node.http.number())])
             .args(["--peer", &format!("127.0.0.1:{}", node.peer.number())])
-            .args(["--members", &members.join(","), "--bootstrap", "--stop-when-stdin-closes"]);
+            .args([
+                "--members",
+                &members.join(","),
+                "--bootstrap",
+                "--stop-when-stdin-closes",
+            ]);
         for (key, value) in &self.settings {
             command.arg(format!("--{}", key.replace('_', "-"))).arg(value);
         }
@@ -206,10 +222,23 @@ impl Cluster {
 
     /// SIGTERM to node `index`, without waiting for its end.
     pub fn terminate(&self, index: usize) {
-        let child = self.child(index);
-        let id = child.as_ref().expect("the node runs").id();
+        self.signal(index, Signal::TERM);
+    }
+
+    /// SIGSTOP: node `index` keeps its connections and does nothing until [`resume`](Self::resume).
+    pub fn pause(&self, index: usize) {
+        self.signal(index, Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self, index: usize) {
+        self.signal(index, Signal::CONT);
+    }
+
+    fn signal(&self, index: usize, signal: Signal) {
+        let id = self.pid(index).expect("the node runs");
         let pid = Pid::from_raw(id.try_into().expect("a process id")).expect("a process id");
-        kill_process(pid, Signal::TERM).expect("SIGTERM");
+        kill_process(pid, signal).expect("a signal");
     }
 
     /// SIGTERM, and waits for the process to end by itself.
@@ -224,7 +253,11 @@ impl Cluster {
     /// Waits until node `index` has ended by itself.
     pub fn wait_for_end(&self, index: usize) -> ExitStatus {
         let status = wait::until(&format!("end of node {}", self.id(index)), STOP_TIMEOUT, || {
-            self.child(index).as_mut().expect("the node was started").try_wait().expect("a status")
+            self.child(index)
+                .as_mut()
+                .expect("the node was started")
+                .try_wait()
+                .expect("a status")
         });
         self.child(index).take();
         status
@@ -288,12 +321,18 @@ impl Cluster {
     pub fn leader(&self) -> Option<usize> {
         let mut votes: BTreeMap<(u64, u64), usize> = BTreeMap::new();
         for index in self.indexes().filter(|&index| self.pid(index).is_some()) {
-            if let Some(ClusterStatus { term, leader: Some(leader), .. }) = self.status(index) {
+            if let Some(ClusterStatus {
+                term,
+                leader: Some(leader),
+                ..
+            }) = self.status(index)
+            {
                 *votes.entry((term, leader)).or_default() += 1;
             }
         }
         let (&(_, leader), _) = votes.iter().find(|&(_, &count)| count > self.size() / 2)?;
-        self.indexes().find(|&index| self.id(index) == leader && self.pid(index).is_some())
+        self.indexes()
+            .find(|&index| self.id(index) == leader && self.pid(index).is_some())
     }
 
     /// Waits until there is a leader.
@@ -338,7 +377,12 @@ impl Cluster {
             let log = fs::read_to_string(self.log_file(index)).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
             let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
-            eprintln!("---- node {}, last {} of {} lines", self.id(index), shown.len(), lines.len());
+            eprintln!(
+                "---- node {}, last {} of {} lines",
+                self.id(index),
+                shown.len(),
+                lines.len()
+            );
             for line in shown {
                 eprintln!("{line}");
             }

@@ -19,11 +19,24 @@ pub type FinalState = BTreeMap<String, (u64, Serial)>;
 /// If the node does not answer, or with a list that was cut off.
 pub fn read_state(cluster: &Cluster, index: usize) -> FinalState {
     let url = cluster.url(index, &format!("/v1/topics?filter={}", FILTER.replace('#', "%23")));
-    let mut answer = ureq::get(url).header("accept", banyan_api::NDJSON).call().expect("a list");
-    let body = answer.body_mut().with_config().limit(u64::MAX).read_to_string().expect("a whole list");
-    let (end, lines) = body.trim_end().rsplit_once('\n').map_or((body.as_str(), ""), |(lines, end)| (end, lines));
+    let mut answer = ureq::get(url)
+        .header("accept", banyan_api::NDJSON)
+        .call()
+        .expect("a list");
+    let body = answer
+        .body_mut()
+        .with_config()
+        .limit(u64::MAX)
+        .read_to_string()
+        .expect("a whole list");
+    let (end, lines) = body
+        .trim_end()
+        .rsplit_once('\n')
+        .map_or((body.as_str(), ""), |(lines, end)| (end, lines));
     assert!(end.contains("\"end\":true"), "the list was cut off: {end}");
-    let records = lines.lines().map(|line| serde_json::from_str::<Record>(line).expect("a record"));
+    let records = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Record>(line).expect("a record"));
     let values = records.map(|record| {
         let payload = record.payload.payload.expect("the payloads are text");
         (record.topic, (record.revision, Serial::of_payload(payload.as_bytes())))
@@ -82,9 +95,16 @@ impl<'a> Applied<'a> {
     /// If this revision was another write, or this write had another revision.
     fn add(&mut self, revision: u64, topic: &'a str, serial: Serial, source: &str) {
         let at_revision = *self.by_revision.entry(revision).or_insert((topic, serial));
-        assert_eq!(at_revision, (topic, serial), "revision {revision} is two writes, says {source}");
+        assert_eq!(
+            at_revision,
+            (topic, serial),
+            "revision {revision} is two writes, says {source}"
+        );
         let of_serial = *self.by_serial.entry(serial).or_insert(revision);
-        assert_eq!(of_serial, revision, "{serial} to {topic} was applied twice, says {source}");
+        assert_eq!(
+            of_serial, revision,
+            "{serial} to {topic} was applied twice, says {source}"
+        );
     }
 }
 
@@ -130,19 +150,33 @@ impl Evidence<'_> {
     /// What was applied was attempted, to that topic.
     fn check_topics(&self, applied: &Applied<'_>) {
         let attempts = self.writers.iter().flat_map(|writer| &writer.attempts);
-        let topics: BTreeMap<Serial, &str> = attempts.map(|attempt| (attempt.serial, attempt.topic.as_str())).collect();
+        let topics: BTreeMap<Serial, &str> = attempts
+            .map(|attempt| (attempt.serial, attempt.topic.as_str()))
+            .collect();
         for (revision, (topic, serial)) in &applied.by_revision {
-            assert_eq!(topics.get(serial), Some(topic), "{serial} at revision {revision} was attempted otherwise");
+            assert_eq!(
+                topics.get(serial),
+                Some(topic),
+                "{serial} at revision {revision} was attempted otherwise"
+            );
         }
     }
 
     /// Each topic holds the last write to it that is known to have been applied, so no later acknowledged one is missing.
     fn check_final_values(&self, applied: &Applied<'_>) {
-        let last: BTreeMap<&str, u64> = applied.by_revision.iter().map(|(&revision, &(topic, _))| (topic, revision)).collect();
+        let last: BTreeMap<&str, u64> = applied
+            .by_revision
+            .iter()
+            .map(|(&revision, &(topic, _))| (topic, revision))
+            .collect();
         for (topic, revision) in last {
             let held = self.state.get(topic).map(|&(revision, _)| revision);
             let (_, serial) = applied.by_revision[&revision];
-            assert_eq!(held, Some(revision), "{topic} does not hold its last applied write, {serial}");
+            assert_eq!(
+                held,
+                Some(revision),
+                "{topic} does not hold its last applied write, {serial}"
+            );
         }
     }
 
@@ -151,7 +185,12 @@ impl Evidence<'_> {
         let attempts = || self.writers.iter().flat_map(|writer| &writer.attempts);
         let acknowledged = attempts().filter(|attempt| attempt.acknowledged.is_some()).count();
         let connections = self.writers.iter().map(|writer| {
-            writer.attempts.iter().map(|attempt| attempt.connection).collect::<BTreeSet<_>>().len()
+            writer
+                .attempts
+                .iter()
+                .map(|attempt| attempt.connection)
+                .collect::<BTreeSet<_>>()
+                .len()
         });
         Summary {
             attempted,
@@ -167,10 +206,15 @@ impl Evidence<'_> {
 /// A writer's writes have ascending revisions: over its whole life if it stayed with one node, whose streams are in order over
 /// restarts too; else on each connection.
 fn check_order(writer: &WriterLog, applied: &Applied<'_>) {
-    let known = writer.attempts.iter().filter_map(|attempt| Some((attempt, *applied.by_serial.get(&attempt.serial)?)));
+    let known = writer
+        .attempts
+        .iter()
+        .filter_map(|attempt| Some((attempt, *applied.by_serial.get(&attempt.serial)?)));
     let known: Vec<_> = known.collect();
     for pair in known.windows(2) {
-        let [(earlier, earlier_revision), (later, later_revision)] = pair else { unreachable!("a window of two") };
+        let [(earlier, earlier_revision), (later, later_revision)] = pair else {
+            unreachable!("a window of two")
+        };
         if writer.faithful || earlier.connection == later.connection {
             assert!(
                 earlier_revision < later_revision,
@@ -185,8 +229,17 @@ fn check_order(writer: &WriterLog, applied: &Applied<'_>) {
 /// The retained messages are the state of moment R, or what of it is newer than `since`: exactly, as far as anybody knows.
 fn check_retained(stay: &Stay, applied: &Applied<'_>) {
     let mut retained = BTreeMap::new();
-    for Seen { revision, topic, serial } in &stay.retained {
-        assert!(*revision <= stay.revision, "{serial} at {revision} is newer than R = {}", stay.revision);
+    for Seen {
+        revision,
+        topic,
+        serial,
+    } in &stay.retained
+    {
+        assert!(
+            *revision <= stay.revision,
+            "{serial} at {revision} is newer than R = {}",
+            stay.revision
+        );
         assert_eq!(retained.insert(topic.as_str(), *revision), None, "{topic} came twice");
     }
     if !stay.complete {
@@ -197,7 +250,13 @@ fn check_retained(stay: &Stay, applied: &Applied<'_>) {
     for (topic, revision) in state {
         if stay.since.is_none_or(|since| revision > since) {
             let got = retained.get(topic).copied();
-            assert_eq!(got, Some(revision), "{topic} at R = {}, since {:?}", stay.revision, stay.since);
+            assert_eq!(
+                got,
+                Some(revision),
+                "{topic} at R = {}, since {:?}",
+                stay.revision,
+                stay.since
+            );
         }
     }
 }

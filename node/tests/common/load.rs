@@ -38,7 +38,12 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { faithful_writers: 6, roaming_writers: 2, window: 16, payload_bytes: 64 }
+        Self {
+            faithful_writers: 6,
+            roaming_writers: 2,
+            window: 16,
+            payload_bytes: 64,
+        }
     }
 }
 
@@ -153,8 +158,19 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(load: &'a Load, cluster: &'a Cluster, options: LoadOptions, writer: usize) -> Self {
-        let log = WriterLog { faithful: writer < options.faithful_writers, attempts: Vec::new() };
-        Self { load, cluster, options, writer, node: writer % cluster.size(), connection: 0, log }
+        let log = WriterLog {
+            faithful: writer < options.faithful_writers,
+            attempts: Vec::new(),
+        };
+        Self {
+            load,
+            cluster,
+            options,
+            writer,
+            node: writer % cluster.size(),
+            connection: 0,
+            log,
+        }
     }
 
     fn run(mut self) -> WriterLog {
@@ -180,7 +196,10 @@ impl<'a> Writer<'a> {
             while publisher.has_room() && !self.load.is_stopping() {
                 let attempt = self.next_attempt();
                 let payload = attempt.serial.payload(self.options.payload_bytes);
-                publisher.publish(message(&attempt.topic, payload, QoS::AtLeastOnce, true), self.log.attempts.len());
+                publisher.publish(
+                    message(&attempt.topic, payload, QoS::AtLeastOnce, true),
+                    self.log.attempts.len(),
+                );
                 self.log.attempts.push(attempt);
             }
             if publisher.in_flight() == 0 {
@@ -189,7 +208,10 @@ impl<'a> Writer<'a> {
             match publisher.acknowledged(STALLED) {
                 Ok(acknowledged) => self.note(acknowledged),
                 Err(ClientError::Timeout) => {
-                    panic!("writer {} at node {}: neither answered nor closed", self.writer, self.node);
+                    panic!(
+                        "writer {} at node {}: neither answered nor closed",
+                        self.writer, self.node
+                    );
                 }
                 Err(error) => return Err(error),
             }
@@ -200,8 +222,15 @@ impl<'a> Writer<'a> {
         let at = Instant::now();
         for (attempt, ack) in acknowledged {
             let attempt = &mut self.log.attempts[attempt];
-            assert!(!ack.reason.is_failure(), "{}: {}, {:?}", attempt.serial, ack.reason, ack.reason_string);
-            let revision = number_property(&ack.user_properties, "revision").expect("an annotated PUBACK has a revision");
+            assert!(
+                !ack.reason.is_failure(),
+                "{}: {}, {:?}",
+                attempt.serial,
+                ack.reason,
+                ack.reason_string
+            );
+            let revision =
+                number_property(&ack.user_properties, "revision").expect("an annotated PUBACK has a revision");
             attempt.acknowledged = Some(Acknowledgement { revision, at });
             self.load.acknowledged.fetch_add(1, Ordering::Relaxed);
         }
@@ -217,6 +246,11 @@ impl<'a> Writer<'a> {
             _ => format!("load/shared/{}", number / 4 % TOPICS_REWRITTEN),
         };
         let serial = Serial { writer, number };
-        Attempt { serial, connection: self.connection, topic, acknowledged: None }
+        Attempt {
+            serial,
+            connection: self.connection,
+            topic,
+            acknowledged: None,
+        }
     }
 }

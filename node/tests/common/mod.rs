@@ -13,7 +13,10 @@
 //!
 //! A test file begins with `mod common;`. Whatever a test waits for has a deadline and a text that says what was awaited.
 #![allow(dead_code, reason = "each test file uses its own part")]
-#![allow(clippy::disallowed_methods, reason = "the nodes are other processes: their time is the real one")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the nodes are other processes: their time is the real one"
+)]
 
 pub mod client;
 pub mod cluster;
@@ -31,7 +34,10 @@ pub mod wait;
 /// If the variable holds anything else.
 pub fn number_from_environment(name: &str, default: usize) -> usize {
     match std::env::var(name) {
-        Ok(text) => text.replace('_', "").parse().unwrap_or_else(|_| panic!("{name}={text}: write a whole number")),
+        Ok(text) => text
+            .replace('_', "")
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={text}: write a whole number")),
         Err(_) => default,
     }
 }

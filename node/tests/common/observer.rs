@@ -56,7 +56,13 @@ pub struct Observer<'a> {
 impl<'a> Observer<'a> {
     /// An observer at node `node`.
     pub fn new(cluster: &'a Cluster, node: usize, filter: &'a str) -> Self {
-        Self { cluster, node, filter, stays: Vec::new(), position: None }
+        Self {
+            cluster,
+            node,
+            filter,
+            stays: Vec::new(),
+            position: None,
+        }
     }
 
     /// Follows, and connects again whenever the connection is lost, until everything up to the revision in `last` is seen;
@@ -88,8 +94,13 @@ impl<'a> Observer<'a> {
         if suback.reasons.iter().any(|reason| reason.is_failure()) {
             return Err(ClientError::Closed); // no quorum at this moment: again
         }
-        let revision = number_property(&suback.user_properties, "revision").expect("an annotated SUBACK has a revision");
-        self.stays.push(Stay { since: self.position, revision, ..Stay::default() });
+        let revision =
+            number_property(&suback.user_properties, "revision").expect("an annotated SUBACK has a revision");
+        self.stays.push(Stay {
+            since: self.position,
+            revision,
+            ..Stay::default()
+        });
         loop {
             match client.next_message(LOOK) {
                 Ok(publish) => self.note(&publish),
@@ -111,7 +122,10 @@ impl<'a> Observer<'a> {
             self.position = self.position.max(Some(stay.revision));
             return;
         }
-        let revision = publish.metadata.user_property("revision").and_then(|text| text.parse().ok());
+        let revision = publish
+            .metadata
+            .user_property("revision")
+            .and_then(|text| text.parse().ok());
         let seen = Seen {
             revision: revision.expect("an annotated message has a revision"),
             topic: String::from_utf8(publish.topic.to_vec()).expect("a topic is UTF-8"),

@@ -21,8 +21,15 @@ pub struct Publisher<T> {
 impl<T> Publisher<T> {
     /// At most `window` messages are unacknowledged at any time; the node's Receive Maximum may make it fewer.
     pub fn new(client: Client, window: usize) -> Self {
-        let granted = client.connack().receive_maximum.map_or(usize::from(u16::MAX), usize::from);
-        Self { client, window: window.min(granted), in_flight: VecDeque::new() }
+        let granted = client
+            .connack()
+            .receive_maximum
+            .map_or(usize::from(u16::MAX), usize::from);
+        Self {
+            client,
+            window: window.min(granted),
+            in_flight: VecDeque::new(),
+        }
     }
 
     /// Whether another message may be sent now.

@@ -24,7 +24,8 @@ impl Serial {
     /// If there is none.
     pub fn of_payload(payload: &[u8]) -> Self {
         let text = std::str::from_utf8(payload).expect("a payload of these tests is text");
-        text.parse().unwrap_or_else(|()| panic!("the payload {text:?} was never written"))
+        text.parse()
+            .unwrap_or_else(|()| panic!("the payload {text:?} was never written"))
     }
 }
 
@@ -38,7 +39,15 @@ impl FromStr for Serial {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (writer, number) = text.trim_end().strip_prefix("writer ").ok_or(())?.split_once(" number ").ok_or(())?;
-        Ok(Self { writer: writer.parse().map_err(drop)?, number: number.parse().map_err(drop)? })
+        let (writer, number) = text
+            .trim_end()
+            .strip_prefix("writer ")
+            .ok_or(())?
+            .split_once(" number ")
+            .ok_or(())?;
+        Ok(Self {
+            writer: writer.parse().map_err(drop)?,
+            number: number.parse().map_err(drop)?,
+        })
     }
 }

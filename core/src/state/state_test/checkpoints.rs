@@ -90,35 +90,3 @@ fn rows_without_a_position_are_refused() {
         .unwrap();
     assert!(matches!(State::open(Arc::new(store)), Err(OpenError::Format(_))));
 }
-
-#[test]
-fn an_export_makes_an_equal_state() {
-    let mut node = busy_node();
-    node.checkpoint();
-    node.run(put("e", "9"));
-    node.items(&[Item::OpenOrigin { node_id: 8, nonce: 3 }]);
-    let view = node.state.view();
-    node.run(put("later", "x"));
-    for bytes_max in [1, 50, 1_000_000] {
-        let copy = MemoryStore::new();
-        let mut replacement = copy.begin_replacement().unwrap();
-        let (mut last, mut chunk, mut more) = (None, Vec::new(), true);
-        while more {
-            more = view.export_chunk(last.as_deref(), bytes_max, &mut chunk).unwrap();
-            for (key, value) in chunk.drain(..) {
-                last = Some(key.to_vec());
-                replacement.push(key, value).unwrap();
-            }
-        }
-        replacement.install().unwrap();
-        let state = open(&copy);
-        assert_eq!(state.position, view.position());
-        assert_eq!(
-            (state.origins.as_ref(), state.membership()),
-            (view.origins.as_ref(), view.membership())
-        );
-        assert!(state.view().get(&topic("e")).unwrap().is_some());
-        assert!(state.view().get(&topic("later")).unwrap().is_none());
-        verify(&state);
-    }
-}

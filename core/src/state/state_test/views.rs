@@ -53,7 +53,6 @@ fn changes_are_the_latest_of_each_topic_in_order() {
     assert_eq!(after(9, 0, 99), all[4..]);
     assert_eq!(after(9, 1, 99), []);
     assert_eq!(after(u64::MAX, u32::MAX, 99), []);
-    assert_eq!(view.oldest_change(), Ok(Some((3, 0))));
 }
 
 #[test]

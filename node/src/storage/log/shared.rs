@@ -142,6 +142,9 @@ impl State {
 
     /// Takes `entries` into the log; the caller queues them.
     pub(super) fn append(&mut self, entries: &[LogEntry]) -> Result<(), LogError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
         let mut last = self.last;
         for entry in entries {
             if let Some(last) = last

@@ -1,0 +1,113 @@
+//! A node that was away for so long that the others have purged the log it would need catches up by snapshot, while they serve.
+//!
+//! The long form:
+//!
+//! ```text
+//! BANYAN_WRITES=100000 cargo test --release -p banyan-node --test snapshot_catch_up -- --nocapture
+//! ```
+//!
+//! | variable | meaning | short form |
+//! |---|---|---|
+//! | `BANYAN_WRITES` | acknowledged writes at least while the node is away | 10,000 |
+//! | `BANYAN_KEEP` | any value: leave data and logs of the nodes where they are | |
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::cluster::Cluster;
+use common::evidence::{Evidence, read_state};
+use common::load::{Load, LoadOptions};
+use common::number_from_environment;
+use common::wait;
+
+/// Longest time without any acknowledged write while a majority is up.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Time for the state to be transferred and the log behind it to be applied, under load.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(120);
+/// The node that goes away.
+const AWAY: usize = 2;
+
+/// The smallest files there are, so that few writes suffice for the log to be purged.
+const SMALL_FILES: &[(&str, &str)] = &[
+    ("log_segment_bytes", "1 MiB"),
+    ("log_keep_bytes", "0"),
+    ("checkpoint_bytes", "1 MiB"),
+];
+
+#[test]
+fn a_node_behind_the_purged_log_catches_up_by_snapshot() {
+    let writes = number_from_environment("BANYAN_WRITES", 10_000) as u64;
+    let cluster = Cluster::start(3, SMALL_FILES);
+    let options = LoadOptions {
+        payload_bytes: 400,
+        ..LoadOptions::default()
+    };
+    let writers = Load::run(&cluster, options, |load| {
+        load.wait_until_acknowledged(writes / 20, PATIENCE);
+        assert!(cluster.stop(AWAY).success(), "node 3 stops as asked");
+        let last_log_index = |index| cluster.member(index).and_then(|member| member.last_log_index);
+        // It cannot hold more of the log than the others do now.
+        let held = last_log_index(0).max(last_log_index(1)).expect("nodes 1 and 2 answer");
+        let begin = load.acknowledged();
+        load.wait_until_acknowledged(begin + writes, PATIENCE);
+        // The load goes on until the log is purged.
+        wait::until("log purged beyond the node that is away", CATCH_UP_TIMEOUT, || {
+            let purged = |index| cluster.member(index).and_then(|member| member.purged_index);
+            (purged(0) > Some(held) && purged(1) > Some(held)).then_some(())
+        });
+        let missed = load.acknowledged() - begin;
+        let purged = cluster
+            .member(0)
+            .and_then(|member| member.purged_index)
+            .unwrap_or_default();
+        println!(
+            "node 3 holds the log up to {held} at most and missed {missed} writes; node 1 has purged up to {purged}"
+        );
+
+        let started = Instant::now();
+        let (before, mut served) = (load.acknowledged(), 0);
+        cluster.start_node(AWAY);
+        wait::until("node 3 with the state of the others", CATCH_UP_TIMEOUT, || {
+            let caught_up = cluster.member(AWAY)?.applied_index? > purged;
+            served = load.acknowledged() - before;
+            caught_up.then_some(())
+        });
+        println!(
+            "caught up after {} ms, {served} writes were acknowledged meanwhile",
+            started.elapsed().as_millis()
+        );
+        assert!(served > 0, "the others served meanwhile");
+        // Its own log begins behind the snapshot: it cannot have got the purged entries.
+        let log_start = cluster.member(AWAY).and_then(|member| member.purged_index);
+        assert!(
+            log_start > Some(held),
+            "node 3 has purged {log_start:?} only: it did not install a snapshot"
+        );
+        load.wait_until_acknowledged(load.acknowledged() + 500, PATIENCE);
+    });
+    let members = cluster.wait_until_equal();
+    println!(
+        "digest {} on {} nodes",
+        members[0].digest.as_deref().unwrap_or("?"),
+        members.len()
+    );
+    check(&cluster, &writers);
+
+    // What was installed is durable.
+    cluster.kill_all();
+    cluster.start_all();
+    cluster.wait_until_equal();
+    println!("{}", check(&cluster, &writers));
+}
+
+fn check(cluster: &Cluster, writers: &[common::load::WriterLog]) -> common::evidence::Summary {
+    let state = read_state(cluster, AWAY);
+    assert!(read_state(cluster, 0) == state, "nodes 1 and 3 list different states");
+    Evidence {
+        writers,
+        observers: &[],
+        state: &state,
+    }
+    .check()
+}
