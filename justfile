@@ -19,6 +19,10 @@ fix:
     cargo fmt --all
     cargo clippy --workspace --all-targets --fix --allow-dirty
 
+# One fuzz target for some seconds; fuzz/README.md has the list.
+fuzz TARGET SECONDS="60":
+    fuzz/run {{TARGET}} {{SECONDS}}
+
 # Licences, advisories, sources (needs cargo-deny).
 deny:
     cargo deny check

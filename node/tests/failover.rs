@@ -11,6 +11,11 @@
 //! | `BANYAN_ROUNDS` | times that the leader is killed | 3 |
 //! | `BANYAN_KEEP` | any value: leave data and logs of the nodes where they are | |
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the nodes are other processes: their time is the real one"
+)]
+
 mod common;
 
 use std::time::{Duration, Instant};

@@ -11,6 +11,11 @@
 //! | `BANYAN_WRITES` | acknowledged writes at least while the node is away | 10,000 |
 //! | `BANYAN_KEEP` | any value: leave data and logs of the nodes where they are | |
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the nodes are other processes: their time is the real one"
+)]
+
 mod common;
 
 use std::time::{Duration, Instant};

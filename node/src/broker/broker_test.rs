@@ -86,7 +86,6 @@ fn subscribe(broker: &Broker, outbox: &Arc<Outbox>, replay: u64, filter: &str, s
         no_local: false,
         retain_as_published: false,
         subscription_id: None,
-        replays_state: true,
     };
     let filter = TopicFilter::parse(filter).unwrap();
     let view = broker.subscribe(outbox, replay, [(&filter, options)], || state.view());
@@ -117,6 +116,21 @@ fn a_view_ahead_of_the_dispatcher_comes_behind_what_an_earlier_subscription_brin
     subscribe(&broker, &outbox, 1, "t", &writer.state);
     let mut batches = vec![writer.write(), writer.write()];
     subscribe(&broker, &outbox, 2, "+", &writer.state);
+    batches.push(writer.write());
+    broker.dispatch_batches(&batches);
+    let expected = [Got::Replay(1), Got::Live(1), Got::Live(2), Got::Replay(2), Got::Live(3)];
+    assert_eq!(drain(&outbox), expected);
+}
+
+/// Otherwise a deletion among them would be in no view and in no delivery.
+#[test]
+fn a_filter_subscribed_again_still_brings_what_its_view_is_ahead_by() {
+    let mut writer = Writer::new();
+    let broker = Broker::new(0);
+    let outbox = outbox(&broker);
+    subscribe(&broker, &outbox, 1, "t", &writer.state);
+    let mut batches = vec![writer.write(), writer.write()];
+    subscribe(&broker, &outbox, 2, "t", &writer.state);
     batches.push(writer.write());
     broker.dispatch_batches(&batches);
     let expected = [Got::Replay(1), Got::Live(1), Got::Live(2), Got::Replay(2), Got::Live(3)];

@@ -31,7 +31,8 @@ pub struct Message {
     revision: Option<u64>,
     timestamp_us: Option<u64>,
     expires_at_us: Option<u64>,
-    log_time_us: u64,
+    /// Log time for which the templates are encoded.
+    made_at_us: u64,
     templates: MessageTemplates,
 }
 
@@ -66,16 +67,12 @@ impl Message {
                 revision: Some(change.revision),
                 timestamp_us: Some(*timestamp_us),
                 expires_at_us: None,
-                log_time_us,
+                made_at_us: log_time_us,
                 templates: MessageTemplates::new(),
             },
             ChangeKind::Event { event, received_at_us } => Self {
                 revision: Some(change.revision),
-                expires_at_us: event
-                    .expiry_s
-                    .map(|expiry_s| *received_at_us + u64::from(expiry_s) * 1_000_000),
-                log_time_us: *received_at_us,
-                ..Self::of_event(event.clone())
+                ..Self::of_event(event.clone(), *received_at_us)
             },
         }
     }
@@ -94,7 +91,7 @@ impl Message {
             revision: Some(record.revision()),
             timestamp_us: Some(record.timestamp_us()),
             expires_at_us: record.expires_at_us(),
-            log_time_us,
+            made_at_us: log_time_us,
             templates: MessageTemplates::new(),
         }
     }
@@ -113,15 +110,17 @@ impl Message {
             revision: Some(revision),
             timestamp_us: Some(timestamp_us),
             expires_at_us: None,
-            log_time_us: 0,
+            made_at_us: 0,
             templates: MessageTemplates::new(),
         }
     }
 
-    /// An event that is not in the log.
+    /// An event that came at log time `received_at_us`, and is not in the log itself.
     #[must_use]
-    pub fn of_event(event: Event) -> Self {
-        let expires_at_us = event.expiry_s.map(|expiry_s| u64::from(expiry_s) * 1_000_000);
+    pub fn of_event(event: Event, received_at_us: u64) -> Self {
+        let expires_at_us = event
+            .expiry_s
+            .map(|expiry_s| received_at_us.saturating_add(u64::from(expiry_s) * 1_000_000));
         Self {
             kind: Kind::Event,
             topic: event.topic,
@@ -133,7 +132,7 @@ impl Message {
             revision: None,
             timestamp_us: None,
             expires_at_us,
-            log_time_us: 0,
+            made_at_us: received_at_us,
             templates: MessageTemplates::new(),
         }
     }
@@ -153,12 +152,6 @@ impl Message {
             publisher: Bytes::copy_from_slice(&self.publisher),
             ..self
         }
-    }
-
-    /// What it is about.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        self.kind
     }
 
     /// Its topic.
@@ -197,29 +190,46 @@ impl Message {
         size_of::<Self>() + self.topic.len() + self.payload.len() + self.metadata.as_bytes().len()
     }
 
-    /// The message for one subscriber. `message_expiry_s` is shared by all of them.
+    /// The message for one subscriber at log time `now_us`, which is asked for only if it matters. `None`: the message has
+    /// expired and must not be sent any more [MQTT-3.3.2-5].
     #[must_use]
-    pub fn outgoing<'a>(&'a self, qos: QoS, retain: bool, subscription_ids: &'a [u32]) -> OutgoingMessage<'a> {
-        OutgoingMessage {
+    pub fn outgoing<'a>(
+        &'a self,
+        qos: QoS,
+        retain: bool,
+        subscription_ids: &'a [u32],
+        now_us: impl FnOnce() -> u64,
+    ) -> Option<OutgoingMessage<'a>> {
+        let mut message_expiry_s = None;
+        let mut is_fresh = true;
+        if let Some(expires_at_us) = self.expires_at_us {
+            let left_s = seconds_left(expires_at_us, now_us());
+            if left_s == 0 {
+                return None;
+            }
+            is_fresh = left_s == seconds_left(expires_at_us, self.made_at_us);
+            message_expiry_s = Some(left_s);
+        }
+        Some(OutgoingMessage {
             topic: &self.topic,
             payload: &self.payload,
             metadata: &self.metadata,
             qos,
             retain,
             subscription_ids,
-            message_expiry_s: self.message_expiry_s(),
+            message_expiry_s,
             annotations: match (self.revision, self.timestamp_us) {
                 (Some(revision), Some(timestamp_us)) => Some(Annotations { revision, timestamp_us }),
                 _ => None,
             },
             user_properties: &[],
-            templates: Some(&self.templates),
-        }
+            templates: is_fresh.then_some(&self.templates),
+        })
     }
+}
 
-    /// What was left of the Message Expiry Interval when this node got to deliver it, seconds, rounded up.
-    fn message_expiry_s(&self) -> Option<u32> {
-        let left_us = self.expires_at_us?.saturating_sub(self.log_time_us);
-        Some(u32::try_from(left_us.div_ceil(1_000_000)).unwrap_or(u32::MAX))
-    }
+/// What is left of a Message Expiry Interval [MQTT-3.3.2-6], seconds, rounded up; 0: it has passed.
+fn seconds_left(expires_at_us: u64, now_us: u64) -> u32 {
+    let left_us = expires_at_us.saturating_sub(now_us);
+    u32::try_from(left_us.div_ceil(1_000_000)).unwrap_or(u32::MAX)
 }

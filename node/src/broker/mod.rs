@@ -27,7 +27,6 @@ use banyan_core::topic::{FilterTrie, TopicFilter};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use message::Kind;
 pub use message::Message;
 pub use outbox::{Delivery, Item, Outbox};
 
@@ -50,17 +49,13 @@ pub struct SubscriptionOptions {
     pub retain_as_published: bool,
     /// Subscription Identifier.
     pub subscription_id: Option<u32>,
-    /// Whether the retained messages of the view follow, so that older changes need not be delivered one by one.
-    pub replays_state: bool,
 }
 
 struct Subscription {
     outbox: Arc<Outbox>,
     options: SubscriptionOptions,
-    /// Changes of state up to here are not delivered: they are in the view, or before the subscription.
-    state_after: u64,
-    /// Events up to here are from before the subscription.
-    events_after: u64,
+    /// What happened up to here is not delivered: it is in the view with which the filter was first subscribed, or was over.
+    after: u64,
 }
 
 /// What the dispatcher and subscribing connections share.
@@ -78,6 +73,7 @@ pub struct Broker {
     clients: Mutex<BTreeMap<Bytes, Arc<Outbox>>>,
     connections: AtomicU64,
     delivered: AtomicU64,
+    dropped: AtomicU64,
 }
 
 /// One connection's share of a dispatch.
@@ -125,6 +121,7 @@ impl Broker {
             clients: Mutex::default(),
             connections: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
         }
     }
 
@@ -173,6 +170,12 @@ impl Broker {
         self.delivered.load(Ordering::Relaxed)
     }
 
+    /// Messages of QoS 0 dropped so far, since their connections read too slowly.
+    #[must_use]
+    pub fn dropped_count(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
     /// Closes every connection with `reason`.
     pub fn close_all(&self, reason: ReasonCode) {
         let clients: Vec<_> = self.clients.lock().values().cloned().collect();
@@ -198,11 +201,7 @@ impl Broker {
             let subscription = Subscription {
                 outbox: Arc::clone(outbox),
                 options,
-                state_after: match &former {
-                    Some(former) if !options.replays_state => former.state_after,
-                    _ => view.revision,
-                },
-                events_after: former.map_or(view.revision, |former| former.events_after),
+                after: former.map_or(view.revision, |former| former.after),
             };
             index.subscriptions.insert(filter, outbox.id(), subscription);
         }
@@ -222,11 +221,12 @@ impl Broker {
         }
     }
 
-    /// Delivers an event of QoS 0, which is not in the log.
-    pub fn dispatch_event(&self, event: Event) {
+    /// Delivers an event of QoS 0, which is not in the log, received at log time `received_at_us`.
+    pub fn dispatch_event(&self, event: Event, received_at_us: u64) {
         let mut shares = Shares::new();
+        let message = Message::of_event(event, received_at_us);
         let index = self.index.lock();
-        match_message(&index.subscriptions, Message::of_event(event), &mut shares);
+        match_message(&index.subscriptions, message, &mut shares);
         self.hand_out(shares);
     }
 
@@ -286,12 +286,14 @@ impl Broker {
     }
 
     fn hand_out(&self, shares: Shares) {
-        let mut count = 0;
+        let (mut delivered, mut dropped) = (0, 0);
         for (outbox, deliveries) in shares.into_values() {
-            count += deliveries.len() as u64;
-            outbox.push(deliveries);
+            let pushed = outbox.push(deliveries);
+            delivered += pushed.taken;
+            dropped += pushed.dropped;
         }
-        self.delivered.fetch_add(count, Ordering::Relaxed);
+        self.delivered.fetch_add(delivered, Ordering::Relaxed);
+        self.dropped.fetch_add(dropped, Ordering::Relaxed);
     }
 }
 
@@ -343,10 +345,6 @@ impl Subscription {
         if self.options.no_local && message.publisher() == self.outbox.client_id() {
             return false;
         }
-        match (message.kind(), message.revision()) {
-            (Kind::State, Some(revision)) => revision > self.state_after,
-            (Kind::Event, Some(revision)) => revision > self.events_after,
-            (_, None) => true,
-        }
+        message.revision().is_none_or(|revision| revision > self.after)
     }
 }

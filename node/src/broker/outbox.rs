@@ -44,11 +44,19 @@ pub struct Outbox {
     wake: Notify,
 }
 
+/// What became of messages put into an outbox. Those that found it closing are in neither count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// Messages that wait to be sent now.
+    pub taken: u64,
+    /// Messages of QoS 0 that were dropped, since the connection reads too slowly.
+    pub dropped: u64,
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     items: VecDeque<Item>,
     bytes: usize,
-    dropped_count: u64,
     close: Option<ReasonCode>,
 }
 
@@ -78,7 +86,8 @@ impl Outbox {
     }
 
     /// Adds `deliveries` in order. Over the bound, QoS 0 is dropped and counted; QoS 1 closes the connection with 0x97.
-    pub fn push(&self, deliveries: Vec<Delivery>) {
+    pub fn push(&self, deliveries: Vec<Delivery>) -> Pushed {
+        let mut pushed = Pushed::default();
         let mut queue = self.queue.lock();
         let wake = queue.items.is_empty();
         for delivery in deliveries {
@@ -88,7 +97,7 @@ impl Outbox {
             let bytes = delivery.message.bytes();
             if queue.bytes > 0 && queue.bytes + bytes > self.bytes_max {
                 if delivery.qos == QoS::AtMostOnce {
-                    queue.dropped_count += 1;
+                    pushed.dropped += 1;
                     continue;
                 }
                 queue.close = Some(ReasonCode::QuotaExceeded);
@@ -96,12 +105,14 @@ impl Outbox {
             }
             queue.bytes += bytes;
             queue.items.push_back(Item::Message(delivery));
+            pushed.taken += 1;
         }
         let wake = wake || queue.close.is_some();
         drop(queue);
         if wake {
             self.wake.notify_one();
         }
+        pushed
     }
 
     /// Marks the place of a replay.
@@ -134,12 +145,6 @@ impl Outbox {
     #[must_use]
     pub fn close_reason(&self) -> Option<ReasonCode> {
         self.queue.lock().close
-    }
-
-    /// Messages of QoS 0 that were dropped since the connection read too slowly.
-    #[must_use]
-    pub fn dropped_count(&self) -> u64 {
-        self.queue.lock().dropped_count
     }
 
     /// Returns when there is something to do: the outbox was empty and is not, or must close. May return once too often.

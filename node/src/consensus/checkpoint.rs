@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use openraft::Raft;
 use openraft::type_config::alias::SnapshotMetaOf;
+use tokio::time::Instant;
 
 use super::log_store::LogHandle;
 use super::state_machine::{CurrentSnapshot, SharedState, StateMachine, log_id_of};
@@ -18,6 +19,10 @@ use crate::fatal::FatalError;
 
 /// A checkpoint is written at least this often while there is something to write.
 const INTERVAL_MAX: Duration = Duration::from_secs(30);
+/// The log may always grow by this much between two checkpoints, bytes.
+const LOG_BYTES_MIN: u64 = 1024 * 1024;
+/// How often the growth of the log is looked at.
+const LOG_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Writes checkpoints until the node stops.
 ///
@@ -31,11 +36,20 @@ pub async fn run(
     log: LogHandle,
     log_keep_bytes: u64,
 ) {
+    let mut written_at = Instant::now();
+    let mut written_bytes = log.counters().bytes;
     loop {
         tokio::select! {
             () = shared.checkpoint_due.notified() => {}
-            () = tokio::time::sleep(INTERVAL_MAX) => {}
+            () = tokio::time::sleep(LOG_INTERVAL) => {
+                // A few topics written again and again fill the log, not the layer: what a restart replays is bounded too.
+                let grown = log.counters().bytes - written_bytes >= (log_keep_bytes / 2).max(LOG_BYTES_MIN);
+                if !grown && written_at.elapsed() < INTERVAL_MAX && !shared.fatal.is_stopping() {
+                    continue;
+                }
+            }
         }
+        (written_at, written_bytes) = (Instant::now(), log.counters().bytes);
         if shared.fatal.is_stopping() {
             return;
         }

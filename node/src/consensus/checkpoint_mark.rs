@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_mark_is_read_back_and_damage_is_refused() {
         let directory = tempfile::tempdir().expect("a directory");
-        let mark = CheckpointMark::new(Arc::new(SystemDisk::default()), directory.path());
+        let mark = CheckpointMark::new(Arc::new(SystemDisk), directory.path());
         assert_eq!(mark.read().expect("none yet"), 0);
         mark.write(7).expect("writes");
         mark.write(4711).expect("writes again");

@@ -269,6 +269,14 @@ impl Replica {
         self.shared.applied()
     }
 
+    /// Log time now, as far as this node can tell: that of its latest entry, and what has passed since it was applied.
+    #[must_use]
+    pub fn log_time_us(&self) -> u64 {
+        let applied = *self.shared.applied().borrow();
+        let since_us = u64::try_from(applied.at.elapsed().as_micros()).unwrap_or(u64::MAX);
+        applied.log_time_us.saturating_add(since_us)
+    }
+
     /// Follows who leads.
     #[must_use]
     pub fn leadership(&self) -> watch::Receiver<Leadership> {

@@ -34,7 +34,7 @@ pub struct Applied {
     pub revision: u64,
     /// Log time, microseconds since the epoch.
     pub log_time_us: u64,
-    /// When this node applied it.
+    /// When this node learned of this log time.
     pub at: Instant,
 }
 
@@ -132,6 +132,20 @@ impl SharedState {
         }
     }
 
+    /// Where `state` is now. An entry that does not move log time, such as a new leader's first, leaves the clock running:
+    /// log time goes on from when it was last told, not from this entry.
+    fn position_of(&self, state: &State) -> Applied {
+        let former = *self.applied.borrow();
+        let position = applied_of(state);
+        match position.log_time_us == former.log_time_us {
+            true => Applied {
+                at: former.at,
+                ..position
+            },
+            false => position,
+        }
+    }
+
     fn apply_entry(
         &self,
         log_id: &LogId,
@@ -142,14 +156,14 @@ impl SharedState {
             EntryPayload::Blank => {
                 let mut state = self.state.lock();
                 state.apply_blank(id);
-                self.applied.send_replace(applied_of(&state));
+                self.applied.send_replace(self.position_of(&state));
             }
             EntryPayload::Membership(membership) => {
                 let stored = StoredMembership::new(Some(*log_id), membership);
                 let encoded = wire::encode(&stored).map_err(|error| self.fail(&error))?;
                 let mut state = self.state.lock();
                 state.set_membership(id, encoded);
-                self.applied.send_replace(applied_of(&state));
+                self.applied.send_replace(self.position_of(&state));
             }
             EntryPayload::Normal(data) => self.apply_commands(id, &data.0)?,
         }
@@ -159,7 +173,7 @@ impl SharedState {
     fn apply_commands(&self, id: AppliedId, entry: &Bytes) -> io::Result<()> {
         let mut state = self.state.lock();
         let result = state.apply(id, entry);
-        let position = applied_of(&state);
+        let position = self.position_of(&state);
         if state.active_bytes() >= self.checkpoint_bytes {
             self.checkpoint_due.notify_one();
         }

@@ -136,6 +136,7 @@ impl Replay {
     pub fn pump(
         &mut self,
         connection: &mut Connection,
+        log_time_us: impl Fn() -> u64,
         out: &mut BytesMut,
         bytes_target: usize,
     ) -> Result<Progress, StoreError> {
@@ -144,6 +145,7 @@ impl Replay {
             let takes = out.len() < bytes_target && connection.can_deliver(QoS::AtLeastOnce);
             return Ok(if takes { Progress::Expired } else { Progress::Blocked });
         }
+        let tells_reset = self.tells_reset(connection);
         let mut chunks = 0;
         while let Some(new) = self.request.subscriptions.get(self.index) {
             if !new.sends_retained() {
@@ -165,15 +167,19 @@ impl Replay {
             if out.len() >= bytes_target || !connection.can_deliver(qos) {
                 return Ok(Progress::Blocked);
             }
+            let is_own = new.subscription.options.no_local && message.publisher() == connection.client_id();
             let subscription_ids: &[u32] = new.subscription.subscription_id.as_slice();
-            let mut outgoing = message.outgoing(qos, true, subscription_ids);
-            outgoing.templates = None;
-            if self.reset {
-                outgoing.user_properties = &[("reset", "on")];
-            }
-            match connection.deliver(&outgoing, out) {
-                DeliverResult::WindowFull => return Ok(Progress::Blocked),
-                DeliverResult::Sent { .. } | DeliverResult::TooLarge | DeliverResult::NotConnected => {}
+            let outgoing = message.outgoing(qos, true, subscription_ids, &log_time_us);
+            // Neither what the client published itself [MQTT-3.8.3-3] nor what has expired [MQTT-3.3.2-5].
+            if let Some(mut outgoing) = outgoing.filter(|_| !is_own) {
+                outgoing.templates = None;
+                if tells_reset {
+                    outgoing.user_properties = &[("reset", "on")];
+                }
+                match connection.deliver(&outgoing, out) {
+                    DeliverResult::WindowFull => return Ok(Progress::Blocked),
+                    DeliverResult::Sent { .. } | DeliverResult::TooLarge | DeliverResult::NotConnected => {}
+                }
             }
             self.rows.pop_front();
             self.moved_at = Instant::now();
@@ -227,6 +233,11 @@ impl Replay {
         }
     }
 
+    /// Whether the client is to hear of a reset: it has asked for what can be reset, or for annotations.
+    fn tells_reset(&self, connection: &Connection) -> bool {
+        self.reset && (self.request.since.is_some() || self.request.marker || connection.annotates())
+    }
+
     fn send_marker(&self, connection: &mut Connection, out: &mut BytesMut) {
         let Ok(topic) = TopicName::parse(MARKER_TOPIC) else {
             return;
@@ -247,7 +258,7 @@ impl Replay {
             subscription_ids: subscription_id.as_slice(),
             message_expiry_s: None,
             annotations: None,
-            user_properties: &user_properties[..if self.reset { 2 } else { 1 }],
+            user_properties: &user_properties[..if self.tells_reset(connection) { 2 } else { 1 }],
             templates: None,
         };
         // Too large for a client that takes less than its own marker: counted by the connection.

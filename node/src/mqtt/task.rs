@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banyan_core::mqtt::codec;
-use banyan_core::mqtt::connection::Connection;
 use banyan_core::mqtt::connection::deliver::DeliverResult;
 use banyan_core::mqtt::connection::effect::{
     Authenticated, Effect, ProposeResult, RegisterResult, SubscribeRequest, SubscribeResult,
 };
+use banyan_core::mqtt::connection::{Connection, NewSubscription};
 use banyan_core::mqtt::reason::ReasonCode;
 use banyan_core::state::StateView;
 use bytes::BytesMut;
@@ -311,13 +311,16 @@ impl Task {
             self.connection.on_subscribed(request.token, result, &mut self.effects);
             return;
         }
-        // What is subscribed again is replayed once, with its new options.
-        let filters: Vec<_> = request.subscriptions.iter().map(|new| new.filter.clone()).collect();
-        self.replays
-            .values_mut()
-            .chain(&mut self.replaying)
-            .for_each(|replay| replay.unsubscribe(&filters));
-        let (replay, view) = self.take_view(&request);
+        if request.since.is_none() {
+            // What is subscribed again is replayed once, with its new options; unless the new subscription replays nothing.
+            let replayed_anew = request.subscriptions.iter().filter(|new| new.sends_retained());
+            let filters: Vec<_> = replayed_anew.map(|new| new.filter.clone()).collect();
+            self.replays
+                .values_mut()
+                .chain(&mut self.replaying)
+                .for_each(|replay| replay.unsubscribe(&filters));
+        }
+        let (replay, view) = self.take_view(&request.subscriptions);
         let result = SubscribeResult::Subscribed {
             revision: view.revision,
         };
@@ -327,21 +330,20 @@ impl Task {
             .insert(replay, Replay::new(request, view, self.settings.view_lease));
     }
 
-    /// Registers the subscriptions of `request` and takes the view from which their retained messages are sent.
-    fn take_view(&mut self, request: &SubscribeRequest) -> (u64, StateView) {
+    /// Registers `subscriptions` and takes the view from which retained messages are sent.
+    fn take_view(&mut self, subscriptions: &[NewSubscription]) -> (u64, StateView) {
         self.replay_count += 1;
         let replay = self.replay_count;
         let Some(outbox) = &self.outbox else {
             return (replay, self.service.local_view());
         };
-        let filters = request.subscriptions.iter().map(|new| {
+        let filters = subscriptions.iter().map(|new| {
             let options = new.subscription.options;
             let options = SubscriptionOptions {
                 qos: options.qos,
                 no_local: options.no_local,
                 retain_as_published: options.retain_as_published,
                 subscription_id: new.subscription.subscription_id,
-                replays_state: new.sends_retained(),
             };
             (&new.filter, options)
         });
@@ -357,7 +359,8 @@ impl Task {
         self.yielded = false;
         loop {
             if let Some(replay) = &mut self.replaying {
-                let progress = replay.pump(&mut self.connection, &mut self.write, WRITE_BYTES_TARGET);
+                let now_us = || self.service.log_time_us();
+                let progress = replay.pump(&mut self.connection, now_us, &mut self.write, WRITE_BYTES_TARGET);
                 match progress.map_err(|error| io::Error::other(error.to_string()))? {
                     Progress::Blocked => return Ok(()),
                     Progress::Yield => {
@@ -368,7 +371,8 @@ impl Task {
                     Progress::Expired => {
                         let request = self.replaying.take().map(Replay::into_request);
                         if let Some(request) = request {
-                            let (replay, view) = self.take_view(&request);
+                            // The subscriptions are in place, maybe with newer options.
+                            let (replay, view) = self.take_view(&[]);
                             self.replays
                                 .insert(replay, Replay::restarted(request, view, self.settings.view_lease));
                         }
@@ -385,9 +389,13 @@ impl Task {
                 None => return Ok(()),
                 Some(Item::Replay(replay)) => self.replaying = self.replays.remove(&replay),
                 Some(Item::Message(delivery)) => {
-                    let outgoing = delivery
-                        .message
-                        .outgoing(delivery.qos, delivery.retain, &delivery.subscription_ids);
+                    let now_us = || self.service.log_time_us();
+                    let message = &delivery.message;
+                    let Some(outgoing) =
+                        message.outgoing(delivery.qos, delivery.retain, &delivery.subscription_ids, now_us)
+                    else {
+                        continue;
+                    };
                     let result = self.connection.deliver(&outgoing, &mut self.write);
                     debug_assert_ne!(
                         result,

@@ -39,7 +39,7 @@ use crate::components::Random;
 use crate::consensus::intake::Submission;
 use crate::consensus::replica::request;
 use crate::consensus::types::NodeId;
-use crate::consensus::{Applied, ApplyObserver, Leadership, Replica};
+use crate::consensus::{ApplyObserver, Leadership, Replica};
 use crate::peer::{Lane, Peers};
 
 /// Most bytes of commands that wait to be packed; more are refused at once.
@@ -192,7 +192,6 @@ impl Pending {
         let nonce = random.next_u64();
         let driver = Driver {
             leadership: replica.leadership(),
-            applied: replica.applied(),
             stream: Stream::new(self.origin.shared.node_id, nonce),
             origin: self.origin,
             replica,
@@ -210,7 +209,6 @@ struct Driver {
     peers: Peers,
     random: Arc<dyn Random>,
     leadership: watch::Receiver<Leadership>,
-    applied: watch::Receiver<Applied>,
     stream: Stream,
     opening_since: Option<Instant>,
 }
@@ -352,7 +350,7 @@ impl Driver {
         else {
             return;
         };
-        let (now, log_now_us) = (Instant::now(), self.log_now_us());
+        let (now, log_now_us) = (Instant::now(), self.replica.log_time_us());
         while let Some(batch) = self.stream.next_batch(now, log_now_us) {
             if !self.hand_over(leader, term, batch) {
                 break;
@@ -390,12 +388,5 @@ impl Driver {
         body.put_u64(term);
         body.put_slice(&batch);
         self.peers.send(leader, Lane::Origin, message::BATCH, body.freeze())
-    }
-
-    /// Log time, as far as this node can tell.
-    fn log_now_us(&self) -> u64 {
-        let applied = *self.applied.borrow();
-        let since_us = u64::try_from(applied.at.elapsed().as_micros()).unwrap_or(u64::MAX);
-        applied.log_time_us.saturating_add(since_us)
     }
 }

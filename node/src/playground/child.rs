@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
+use std::num::NonZero;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -17,6 +18,9 @@ use crate::settings::keys;
 
 /// Time a node has to stop by itself after SIGTERM, before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// What tokio reads the number of its worker threads from.
+const TOKIO_WORKERS: &str = "TOKIO_WORKER_THREADS";
 
 /// Time for one question to a node.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -56,6 +60,11 @@ pub(super) fn spawn(program: &Path, plan: &Plan, node: &NodePlan) -> io::Result<
     command.env_remove("BANYAN_CONFIG");
     for key in [&keys::MQTTS, &keys::HTTPS, &keys::JOIN, &keys::PEER_ADVERTISE] {
         command.env_remove(key.variable());
+    }
+    // The nodes share this machine: each takes its part of the cores, which spares them waking each other's threads.
+    if std::env::var_os(TOKIO_WORKERS).is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        command.env(TOKIO_WORKERS, (cores / plan.nodes.len().max(1)).max(1).to_string());
     }
     command.spawn()
 }

@@ -126,6 +126,12 @@ impl Service {
         self.0.components.clock.now_us()
     }
 
+    /// Log time now, as far as this node can tell: it goes on while nothing is written. Microseconds since the epoch.
+    #[must_use]
+    pub fn log_time_us(&self) -> u64 {
+        self.0.replica.log_time_us()
+    }
+
     /// Random bits, not for secrets.
     #[must_use]
     pub fn random(&self) -> u64 {
@@ -163,7 +169,7 @@ impl Service {
                     .send(member.node_id, Lane::Origin, message::EVENT, encoded.clone());
             }
         }
-        self.0.broker.dispatch_event(event);
+        self.0.broker.dispatch_event(event, self.log_time_us());
     }
 
     /// A view that is as fresh as `consistency` asks for.

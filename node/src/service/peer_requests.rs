@@ -103,7 +103,7 @@ impl PeerHandler for PeerRequests {
             }
             message::REJECT => self.origin.on_rejected(),
             message::EVENT => match message::decode_event(body) {
-                Ok(event) => self.broker.dispatch_event(event),
+                Ok(event) => self.broker.dispatch_event(event, self.replica.log_time_us()),
                 Err(error) => tracing::warn!(from, %error, "a peer sent an event that cannot be read"),
             },
             _ => tracing::warn!(from, kind, "a peer sent a message of an unknown kind"),

@@ -321,18 +321,18 @@ pub static VIEW_LEASE_S: Key = number(
 /// `log_segment_bytes`
 pub static LOG_SEGMENT_BYTES: Key = bytes(
     "log_segment_bytes",
-    64 * MIB,
+    16 * MIB,
     (MIB, GIB),
-    r#"log_segment_bytes = "64 MiB""#,
+    r#"log_segment_bytes = "16 MiB""#,
     "Size of one segment file of the Raft log",
 );
 /// `log_keep_bytes`
 pub static LOG_KEEP_BYTES: Key = bytes(
     "log_keep_bytes",
-    256 * MIB,
+    64 * MIB,
     (0, TIB),
-    r#"log_keep_bytes = "256 MiB""#,
-    "Raft log kept behind the last checkpoint for nodes that lag",
+    r#"log_keep_bytes = "64 MiB""#,
+    "Raft log kept behind the last checkpoint for nodes that lag; half as much starts a checkpoint",
 );
 /// `checkpoint_bytes`
 pub static CHECKPOINT_BYTES: Key = bytes(

@@ -1,0 +1,440 @@
+//! Steps of a client, the cluster and time.
+
+use std::collections::BTreeMap;
+
+use banyan_core::command::Operation;
+use banyan_core::metadata::{Metadata, MetadataBuilder};
+use banyan_core::mqtt::codec::decode_as_client;
+use banyan_core::mqtt::connection::{
+    Annotations, Connection, DeliverResult, Effect, MessageTemplates, OutgoingMessage, ProposeResult, RegisterResult,
+    SubscribeRequest, SubscribeResult, Token,
+};
+use banyan_core::mqtt::packet::{
+    Ack, Connect, Packet, ProtocolVersion, Publish, QoS, RetainHandling, Subscribe, SubscribeFilter, Unsubscribe,
+};
+use banyan_core::mqtt::{DecodeLimits, ReasonCode, decode, encode};
+use banyan_core::state::Outcome;
+use banyan_core::topic::TopicName;
+use bytes::{Bytes, BytesMut};
+
+use super::{INFLIGHT_MAX, RECEIVE_MAXIMUM, SUBSCRIPTIONS_MAX, connect_bytes, settings, user_properties};
+use crate::choices::Choices;
+
+/// More than any packet takes whose size the client does not decide.
+const PACKET_BYTES_EXPECTED: usize = 1024;
+
+const QOS: [QoS; 3] = [QoS::AtLeastOnce, QoS::AtMostOnce, QoS::ExactlyOnce];
+const NAMES: [&str; 6] = ["a", "a/b", "$SYS/x", "a\u{1}", "a/+", ""];
+const FILTERS: [&str; 9] = ["a", "a/b", "a/#", "+", "#", "b", "a+", "$share/g/a", "$SYS/#"];
+
+/// What is asked and not answered, seen from the driver.
+struct Driver {
+    connection: Connection,
+    now_ms: u64,
+    /// All that the client has sent, for its CONNECT.
+    sent: BytesMut,
+    /// What of it the connection has not taken.
+    arrived: BytesMut,
+    terms: Option<Connect>,
+    registering: bool,
+    proposals: BTreeMap<Token, usize>,
+    requests: BTreeMap<Token, SubscribeRequest>,
+    packet_id: u16,
+    /// QoS 1 messages that the client has and has not acknowledged.
+    inflight: Vec<u16>,
+    closed: bool,
+}
+
+/// Takes steps to the end of the input.
+pub(super) fn run(choices: &mut Choices<'_>) {
+    let mut driver = Driver {
+        connection: Connection::new(settings(), 7, 0),
+        now_ms: 0,
+        sent: BytesMut::new(),
+        arrived: BytesMut::new(),
+        terms: None,
+        registering: false,
+        proposals: BTreeMap::new(),
+        requests: BTreeMap::new(),
+        packet_id: 0,
+        inflight: Vec::new(),
+        closed: false,
+    };
+    let connect = connect_bytes(choices);
+    driver.arrive(&connect);
+    if choices.bool() {
+        driver.register(RegisterResult::Registered);
+    }
+    while !choices.is_empty() {
+        driver.step(choices);
+        driver.check();
+    }
+}
+
+impl Driver {
+    fn step(&mut self, choices: &mut Choices<'_>) {
+        match choices.below(13) {
+            0 => self.arrive(choices.bytes()),
+            1 => {
+                // The fixed header is right, the rest is not ours.
+                let first = choices.u8();
+                let body = choices.bytes();
+                let mut packet = vec![first];
+                match body.len() {
+                    len @ ..=127 => packet.push(len as u8),
+                    len => packet.extend([len as u8 | 0x80, 1]),
+                }
+                packet.extend_from_slice(body);
+                self.arrive(&packet);
+            }
+            2 | 3 => {
+                let packet = self.publish(choices);
+                self.client_sends(&Packet::Publish(Box::new(packet)));
+            }
+            4 => {
+                let packet = self.subscribe(choices);
+                self.client_sends(&Packet::Subscribe(Box::new(packet)));
+            }
+            5 => {
+                let packet_id = self.next_packet_id();
+                let filters = (0..=choices.below(4))
+                    .map(|_| Bytes::from(choices.one_of(&FILTERS)))
+                    .collect();
+                self.client_sends(&Packet::Unsubscribe(Unsubscribe {
+                    packet_id,
+                    user_properties: Vec::new(),
+                    filters,
+                }));
+            }
+            6 => {
+                let packet_id = match self.inflight.len() {
+                    0 => 1 + u16::from(choices.u8()),
+                    count => self.inflight.remove(choices.below(count)),
+                };
+                self.inflight.retain(|id| *id != packet_id);
+                self.client_sends(&Packet::PubAck(Ack {
+                    packet_id,
+                    ..Ack::default()
+                }));
+            }
+            7 => {
+                if let Some(token) = pick(&self.proposals, choices) {
+                    self.outcome(token, choices);
+                }
+            }
+            8 => {
+                if let Some(token) = pick(&self.requests, choices) {
+                    let result = match choices.below(4) {
+                        0 => SubscribeResult::Unavailable(long_text(choices)),
+                        _ => SubscribeResult::Subscribed {
+                            revision: choices.u64(),
+                        },
+                    };
+                    self.requests.remove(&token);
+                    self.call(|connection, _, out| connection.on_subscribed(token, result, out));
+                }
+            }
+            9 => self.deliver(choices),
+            10 => {
+                self.now_ms += u64::from(choices.u16());
+                self.call(|connection, now_ms, out| connection.on_tick(now_ms, out));
+            }
+            11 => {
+                let result = match choices.below(3) {
+                    0 => RegisterResult::Registered,
+                    1 => RegisterResult::Unavailable(long_text(choices)),
+                    _ => RegisterResult::Refused(ReasonCode::QuotaExceeded, long_text(choices)),
+                };
+                self.register(result);
+            }
+            _ => {
+                if choices.below(8) == 0 {
+                    let text = long_text(choices);
+                    self.call(|connection, _, out| connection.on_shutdown(ReasonCode::ServerShuttingDown, &text, out));
+                } else {
+                    // Answers to what was never asked have no effect.
+                    let token = choices.u64();
+                    if !self.proposals.contains_key(&token) {
+                        let result = ProposeResult::Unknown(String::new());
+                        self.call(|connection, _, out| {
+                            connection.on_outcome(token, result, out);
+                            assert!(out.is_empty(), "{out:?}");
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, choices: &mut Choices<'_>) -> Publish {
+        let qos = choices.one_of(&[QOS[0], QOS[0], QOS[0], QOS[1], QOS[1], QOS[2]]);
+        let mut metadata = MetadataBuilder::new();
+        for (name, value) in user_properties(choices) {
+            let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+            metadata.user_property(&text(&name), &text(&value));
+        }
+        let form = choices.u8();
+        let flag = |bit: u8| form & 1 << bit != 0;
+        if flag(4) {
+            metadata.payload_format(1);
+        }
+        Publish {
+            dup: flag(0) && qos != QoS::AtMostOnce,
+            qos,
+            retain: flag(1),
+            topic: Bytes::from(choices.one_of(&NAMES)),
+            packet_id: (qos != QoS::AtMostOnce).then(|| self.next_packet_id()),
+            message_expiry_s: flag(2).then(|| u32::from(choices.u8())),
+            topic_alias: flag(3).then(|| 1 + u16::from(choices.u8() & 0x1F)),
+            subscription_ids: Vec::new(),
+            metadata: metadata.build().unwrap_or_default(),
+            payload: Bytes::copy_from_slice(choices.bytes()),
+        }
+    }
+
+    fn subscribe(&mut self, choices: &mut Choices<'_>) -> Subscribe {
+        let packet_id = self.next_packet_id();
+        let user_properties = user_properties(choices);
+        let mut filter = || {
+            let filter = Bytes::from(choices.one_of(&FILTERS));
+            let form = choices.u8();
+            SubscribeFilter {
+                filter,
+                qos: QOS[usize::from(form) % 3],
+                no_local: form & 4 != 0,
+                retain_as_published: form & 8 != 0,
+                retain_handling: if form & 16 != 0 {
+                    RetainHandling::SendIfNew
+                } else {
+                    RetainHandling::Send
+                },
+            }
+        };
+        let first = filter();
+        let filters = match first.no_local {
+            true => vec![first],
+            false => vec![first, filter()],
+        };
+        Subscribe {
+            packet_id,
+            subscription_id: choices.bool().then_some(5),
+            user_properties,
+            filters,
+        }
+    }
+
+    fn next_packet_id(&mut self) -> u16 {
+        self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
+        self.packet_id
+    }
+
+    fn client_sends(&mut self, packet: &Packet) {
+        let mut bytes = BytesMut::new();
+        encode(packet, self.version(), &mut bytes);
+        self.arrive(&bytes);
+    }
+
+    fn version(&self) -> ProtocolVersion {
+        self.terms
+            .as_ref()
+            .map_or(ProtocolVersion::V5, |connect| connect.version)
+    }
+
+    fn arrive(&mut self, bytes: &[u8]) {
+        self.arrived.extend_from_slice(bytes);
+        if self.terms.is_none() {
+            self.sent.extend_from_slice(bytes);
+            self.terms = terms(&self.sent);
+        }
+        self.read();
+    }
+
+    /// As a driver: hands over what has arrived for as long as the connection takes some.
+    fn read(&mut self) {
+        let mut arrived = std::mem::take(&mut self.arrived);
+        self.call(|connection, now_ms, out| {
+            let (before, unacknowledged) = (arrived.len(), 4 * usize::from(RECEIVE_MAXIMUM));
+            connection.on_bytes(&mut arrived, now_ms, out);
+            // No packet is shorter than two bytes, and none has more than two effects, but for what it sets free.
+            assert!(
+                out.len() <= before + unacknowledged,
+                "{} effects of {before} bytes",
+                out.len()
+            );
+        });
+        self.arrived.unsplit(arrived);
+    }
+
+    fn register(&mut self, result: RegisterResult) {
+        if std::mem::take(&mut self.registering) {
+            self.call(|connection, now_ms, out| connection.on_registered(result, now_ms, out));
+            self.read();
+        }
+    }
+
+    fn outcome(&mut self, token: Token, choices: &mut Choices<'_>) {
+        let number = choices.u64();
+        let outcome = match choices.below(14) {
+            0..4 => Outcome::Applied {
+                revision: number,
+                created: true,
+            },
+            4 => Outcome::Deleted { revision: number },
+            5 => Outcome::Unchanged { revision: number },
+            6 => Outcome::Superseded { winner: number },
+            7 => Outcome::ConditionFailed { current: number },
+            8 => Outcome::TimestampAhead { ahead_us: number },
+            9 => Outcome::NotFound,
+            10 => Outcome::Published { revision: number },
+            11 => Outcome::TooLate,
+            12 => {
+                let result = ProposeResult::Unavailable(long_text(choices));
+                return self.proposed(token, result);
+            }
+            _ => {
+                let result = ProposeResult::Unknown(long_text(choices));
+                return self.proposed(token, result);
+            }
+        };
+        self.proposed(token, ProposeResult::Outcome(outcome));
+    }
+
+    fn proposed(&mut self, token: Token, result: ProposeResult) {
+        self.proposals.remove(&token);
+        self.call(|connection, _, out| connection.on_outcome(token, result, out));
+        self.read();
+    }
+
+    fn deliver(&mut self, choices: &mut Choices<'_>) {
+        let Ok(topic) = TopicName::parse(choices.one_of(&NAMES)) else {
+            return;
+        };
+        let qos = choices.one_of(&QOS);
+        let form = choices.u8();
+        let flag = |bit: u8| form & 1 << bit != 0;
+        let payload = Bytes::from(vec![b'x'; usize::from(form)]);
+        let templates = MessageTemplates::new();
+        let message = OutgoingMessage {
+            topic: &topic,
+            payload: &payload,
+            metadata: &Metadata::empty(),
+            qos,
+            retain: flag(0),
+            subscription_ids: if flag(1) { &[5, 268_435_455] } else { &[] },
+            message_expiry_s: flag(2).then_some(9),
+            annotations: flag(3).then_some(Annotations {
+                revision: 1,
+                timestamp_us: u64::MAX,
+            }),
+            user_properties: if flag(4) {
+                &[("reset", "on"), ("revision", "7")]
+            } else {
+                &[]
+            },
+            templates: flag(5).then_some(&templates),
+        };
+        let can_deliver = self.connection.can_deliver(qos);
+        let mut out = BytesMut::new();
+        match self.connection.deliver(&message, &mut out) {
+            DeliverResult::Sent { packet_id } => {
+                assert!(can_deliver && !self.closed);
+                let Packet::Publish(publish) = self.client_reads(out) else {
+                    panic!("no PUBLISH")
+                };
+                assert_eq!((publish.packet_id, &publish.payload), (packet_id, &payload));
+                if let Some(packet_id) = packet_id {
+                    assert!(!self.inflight.contains(&packet_id), "{packet_id} twice in flight"); // [MQTT-2.2.1-4]
+                    self.inflight.push(packet_id);
+                }
+            }
+            DeliverResult::TooLarge => assert!(can_deliver && out.is_empty()),
+            DeliverResult::WindowFull | DeliverResult::NotConnected => assert!(!can_deliver && out.is_empty()),
+        }
+    }
+
+    /// Calls the connection and carries out what it wants.
+    fn call(&mut self, act: impl FnOnce(&mut Connection, u64, &mut Vec<Effect>)) {
+        let mut out = Vec::new();
+        act(&mut self.connection, self.now_ms, &mut out);
+        for effect in out {
+            assert!(!self.closed, "{effect:?} after Close");
+            match effect {
+                Effect::Send(packet) => {
+                    let mut bytes = BytesMut::new();
+                    encode(&packet, self.connection.version(), &mut bytes);
+                    assert!(bytes.len() <= PACKET_BYTES_EXPECTED, "{packet:?}");
+                    self.client_reads(bytes);
+                }
+                Effect::Authenticated(authenticated) => {
+                    assert!(!std::mem::replace(&mut self.registering, true));
+                    assert!(!authenticated.client_id.is_empty());
+                }
+                Effect::Propose { token, operation } => {
+                    let bytes = match operation {
+                        Operation::Put(put) => put.payload.len(),
+                        Operation::Delete(_) => 0,
+                        Operation::Event(event) => event.payload.len(),
+                        Operation::DeleteFilter(_) => panic!("no PUBLISH deletes by filter"),
+                    };
+                    assert!(self.proposals.insert(token, bytes).is_none());
+                }
+                Effect::PublishEvent(event) => assert_eq!(event.qos, 0),
+                Effect::Subscribe(request) => {
+                    assert!(!request.subscriptions.is_empty());
+                    assert!(self.requests.insert(request.token, request).is_none());
+                }
+                Effect::Unsubscribe { filters } => assert!(!filters.is_empty()),
+                Effect::Close => self.closed = true,
+            }
+        }
+    }
+
+    /// What a client makes of `bytes`: one whole packet, not larger than it takes [MQTT-3.1.2-24].
+    fn client_reads(&self, mut bytes: BytesMut) -> Packet {
+        let maximum = self.terms.as_ref().and_then(|connect| connect.maximum_packet_size);
+        let limits = DecodeLimits {
+            packet_bytes_max: maximum.unwrap_or(u32::MAX),
+        };
+        let sent = bytes.clone().freeze();
+        match decode_as_client(&mut bytes, self.connection.version(), &limits) {
+            Ok(Some(packet)) if bytes.is_empty() => packet,
+            other => panic!("{sent:?} is read as {other:?}"),
+        }
+    }
+
+    fn check(&self) {
+        assert_eq!(self.connection.is_closed(), self.closed);
+        assert!(self.connection.inflight_count() <= usize::from(INFLIGHT_MAX));
+        assert!(self.connection.subscriptions().count() <= SUBSCRIPTIONS_MAX);
+        if self.closed {
+            assert!(!self.connection.wants_read() && self.connection.deadline_ms().is_none());
+        } else {
+            // QoS 1 is bounded by Receive Maximum, QoS 0 by the bytes that wait.
+            let bytes: usize = self.proposals.values().sum();
+            assert!(
+                self.proposals.len() <= 64 + usize::from(RECEIVE_MAXIMUM),
+                "{} proposals",
+                self.proposals.len()
+            );
+            assert!(bytes <= 64 + 1024 + 256, "{bytes} bytes of proposals");
+        }
+    }
+}
+
+/// One of the open tokens.
+fn pick<T>(open: &BTreeMap<Token, T>, choices: &mut Choices<'_>) -> Option<Token> {
+    let number = choices.u8();
+    open.keys().nth(usize::from(number).checked_rem(open.len())?).copied()
+}
+
+fn long_text(choices: &mut Choices<'_>) -> String {
+    "why ".repeat(choices.below(64))
+}
+
+/// The terms of the CONNECT that `sent` begins with.
+fn terms(sent: &[u8]) -> Option<Connect> {
+    match decode(&mut BytesMut::from(sent), None, &DecodeLimits::default()) {
+        Ok(Some(Packet::Connect(connect))) => Some(*connect),
+        _ => None,
+    }
+}
