@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`record`] | a record as JSON, and the three forms of its payload |
 //! | [`list`] | a page of records, and the lines of a streamed list |
-//! | [`write`] | answers to writes and deletes |
+//! | [`mod@write`] | answers to writes and deletes |
 //! | [`publish`] | events and their answers |
 //! | [`changes`] | the change feed |
 //! | [`cluster`] | members and their progress |

@@ -6,8 +6,8 @@
 //!
 //! | module | responsibility |
 //! |---|---|
-//! | [`message`] | a message on its way to subscribers, encoded once |
-//! | [`outbox`] | what one connection has yet to send, bounded |
+//! | `message` | a message on its way to subscribers, encoded once |
+//! | `outbox` | what one connection has yet to send, bounded |
 //! | this one | clients, subscriptions, dispatch |
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //!
 //! | module | responsibility |
 //! |---|---|
-//! | [`task`] | one connection: reads, effects, deliveries, writes |
-//! | [`replay`] | the retained messages after a SUBSCRIBE, streamed in constant memory |
+//! | `task` | one connection: reads, effects, deliveries, writes |
+//! | `replay` | the retained messages after a SUBSCRIBE, streamed in constant memory |
 
 mod replay;
 mod task;

@@ -10,9 +10,9 @@
 //!
 //! | module | responsibility |
 //! |---|---|
-//! | [`completion`] | how a waiting client is answered |
+//! | `completion` | how a waiting client is answered |
 //! | [`message`] | what nodes send each other on the origin lane |
-//! | [`stream`] | the stream itself, without task or clock: packing, order, resend, outcomes |
+//! | `stream` | the stream itself, without task or clock: packing, order, resend, outcomes |
 //! | this one | the task that drives it |
 
 mod completion;

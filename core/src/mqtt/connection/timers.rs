@@ -46,6 +46,7 @@ impl Timers {
     /// CONNACK leaves: keep alive begins, unless it is 0.
     pub(super) fn connected(&mut self, keep_alive_s: u16, now_ms: u64) {
         self.last_packet_ms = now_ms;
+        self.stalled = false; // it was, while the client was registered
         self.keep_alive_ms = (keep_alive_s > 0).then(|| u64::from(keep_alive_s) * 1_500);
     }
 
@@ -95,6 +96,16 @@ mod tests {
         timers.packet_received(2_000);
         assert_eq!(timers.elapsed(16_999, true), None);
         assert_eq!(timers.elapsed(17_000, true), Some(Elapsed::KeepAlive));
+    }
+
+    /// Between CONNECT and CONNACK nothing is read; that is over with CONNACK.
+    #[test]
+    fn keep_alive_begins_with_connack() {
+        let mut timers = Timers::new(0, 5_000);
+        timers.connect_received();
+        timers.stall();
+        timers.connected(10, 1_000);
+        assert_eq!(timers.elapsed(16_000, true), Some(Elapsed::KeepAlive));
     }
 
     #[test]
