@@ -23,6 +23,8 @@ const BRANCHES: u64 = 6;
 const LEAVES: u64 = 8;
 /// Writes of one writer on their way.
 const WINDOW: usize = 8;
+/// How long a writer rests before it looks at its acknowledgements.
+const WRITER_PAUSE: Duration = Duration::from_millis(20);
 /// Where a subscriber has seen everything: written after the writers have stopped.
 const FENCE: &str = "tree/fence";
 
@@ -66,6 +68,8 @@ fn write(client: Client, writer: u64, stop: &AtomicBool, acknowledged: &AtomicU6
         if publisher.in_flight() == 0 {
             return history;
         }
+        // Slower than the slowest subscriber, however fast the machine: their rounds end only where they catch up.
+        wait::let_run(WRITER_PAUSE);
         for (change, ack) in publisher.acknowledged(ANSWER_TIMEOUT).expect("PUBACK") {
             assert!(!ack.reason.is_failure());
             acknowledged.fetch_add(1, Ordering::Relaxed);
