@@ -83,7 +83,8 @@ impl Index {
             }
             segment.places.truncate(end.saturating_sub(segment.first) as usize);
         }
-        self.last = after.max(self.purged);
+        let is_held = |after: &EntryId| self.purged.is_none_or(|purged| purged.index < after.index);
+        self.last = after.filter(is_held).or(self.purged);
     }
 
     /// Notes that everything up to `purged` is no longer part of the log.
@@ -146,5 +147,26 @@ impl Index {
             kept += segment.end - super::segment::DATA_START;
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by fuzzing: ids sort by term first, so that a truncation to before the purged entry, with a greater term, made
+    /// the log end before it began.
+    #[test]
+    fn the_log_never_ends_before_what_is_purged() {
+        let id = |term, index| EntryId {
+            term,
+            node_id: 1,
+            index,
+        };
+        let mut index = Index::default();
+        index.purge(id(1, 227));
+        index.last = Some(id(18, 228));
+        index.truncate_after(Some(id(17, 1)));
+        assert_eq!(index.last, Some(id(1, 227)));
     }
 }

@@ -38,6 +38,10 @@ const BATCH_BODY_BYTES: usize = 72;
 /// Length of a batch record, bytes.
 pub(super) const BATCH_BYTES: usize = HEADER_BYTES + BATCH_BODY_BYTES;
 
+/// Greatest log index, batch number, segment number and slot sequence that is read: nothing counts as far, and what is read
+/// can be counted on from without a thought of overflow.
+pub(super) const COUNT_MAX: u64 = u64::MAX / 2;
+
 /// What every record's offset and padded length is a multiple of.
 pub(super) const ALIGNMENT: usize = 8;
 
@@ -174,6 +178,9 @@ impl<'a> Record<'a> {
             node_id: u64_at(header, 24),
             index: u64_at(header, 32),
         };
+        if id.index > COUNT_MAX {
+            return None;
+        }
         Some(Self {
             kind,
             batch: u32_at(header, 12),
@@ -253,7 +260,7 @@ impl BatchHeader {
     /// Reads it from a record; `None` if it is another kind of record.
     pub(super) fn from_record(record: &Record<'_>) -> Option<Self> {
         let body: &[u8; BATCH_BODY_BYTES] = record.body.try_into().ok()?;
-        if record.kind != RecordKind::Batch {
+        if record.kind != RecordKind::Batch || u64_at(body, 0) > COUNT_MAX {
             return None;
         }
         let [purged, committed] = read_optional_ids(&body[16..])?;
@@ -287,11 +294,11 @@ pub(super) fn write_optional_ids<const N: usize>(out: &mut [u8], ids: [Option<En
     out[..8].copy_from_slice(&present.to_le_bytes());
 }
 
-/// Reads what [`write_optional_ids`] wrote; `None` if `bytes` are too short.
+/// Reads what [`write_optional_ids`] wrote; `None` if `bytes` are too short, or an index is above [`COUNT_MAX`].
 pub(super) fn read_optional_ids<const N: usize>(bytes: &[u8]) -> Option<[Option<EntryId>; N]> {
     let bytes = bytes.get(..optional_ids_bytes(N))?;
     let present = u64_at(bytes, 0);
-    Some(std::array::from_fn(|number| {
+    let ids = std::array::from_fn(|number| {
         let at = 8 + 24 * number;
         let id = EntryId {
             term: u64_at(bytes, at),
@@ -299,7 +306,8 @@ pub(super) fn read_optional_ids<const N: usize>(bytes: &[u8]) -> Option<[Option<
             index: u64_at(bytes, at + 16),
         };
         (present & (1 << number) != 0).then_some(id)
-    }))
+    });
+    ids.iter().flatten().all(|id| id.index <= COUNT_MAX).then_some(ids)
 }
 
 /// The u32 at `at`.

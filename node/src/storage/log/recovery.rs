@@ -372,16 +372,17 @@ impl Replay<'_> {
             return Ok(());
         };
         let complete = match (self.index.purged, self.index.last) {
-            (None, _) => oldest.number == 1,
+            (None, None) => oldest.number == 1,
+            (None, Some(last)) => oldest.number == 1 && self.index.segment_of(last.index).is_some(),
             (Some(purged), Some(last)) if last.index > purged.index => {
-                self.index.segment_of(purged.index + 1).is_some()
+                self.index.segment_of(purged.index + 1).is_some() && self.index.segment_of(last.index).is_some()
             }
             (Some(_), _) => true,
         };
         if complete {
             Ok(())
         } else {
-            Err(missing(segment::path(self.dir, oldest.number - 1)))
+            Err(missing(segment::path(self.dir, oldest.number.saturating_sub(1))))
         }
     }
 }
@@ -419,4 +420,83 @@ fn read_batch(
         position += record.bytes() as u64;
     }
     if position == end { Ok(header) } else { Err(at) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::model_test::{DIR, open, small_settings};
+    use super::super::record::COUNT_MAX;
+    use super::*;
+    use crate::storage::disk::MemoryDisk;
+
+    /// A new log whose first segment begins with `header`, checksum and all.
+    fn open_with_header(header: &SegmentHeader) -> Result<(), LogError> {
+        let disk = MemoryDisk::new();
+        drop(open(&disk).unwrap());
+        let mut files = disk.files();
+        let file = files.get_mut(&segment::path(Path::new(DIR), 1)).unwrap();
+        let encoded = header.encode();
+        file[..encoded.len()].copy_from_slice(&encoded);
+        open(&MemoryDisk::from_files(files)).map(drop)
+    }
+
+    fn header() -> SegmentHeader {
+        SegmentHeader {
+            number: 1,
+            bytes: small_settings().segment_bytes,
+            previous_end: 0,
+            first_batch: 1,
+            salt: small_settings().salt,
+            last: None,
+            purged: None,
+            committed: None,
+        }
+    }
+
+    #[test]
+    fn entries_that_no_segment_holds_are_refused() {
+        open_with_header(&header()).unwrap();
+        let last = Some(EntryId {
+            term: 1,
+            node_id: 1,
+            index: 0,
+        });
+        // Found by fuzzing: it opened, said that it has entry 0, and failed when that was read.
+        let error = open_with_header(&SegmentHeader { last, ..header() }).unwrap_err();
+        assert!(error.is_damage(), "{error}");
+        open_with_header(&SegmentHeader {
+            last,
+            purged: last,
+            ..header()
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_counted_on_from_are_refused() {
+        let id = |index| {
+            Some(EntryId {
+                term: 1,
+                node_id: 1,
+                index,
+            })
+        };
+        let (last, purged) = (id(COUNT_MAX + 1), id(COUNT_MAX + 1));
+        for header in [
+            SegmentHeader {
+                first_batch: u64::MAX,
+                ..header()
+            },
+            SegmentHeader {
+                last,
+                purged,
+                ..header()
+            },
+        ] {
+            let error = open_with_header(&header).unwrap_err();
+            assert!(error.is_damage(), "{error}");
+        }
+    }
 }

@@ -23,7 +23,9 @@
 use std::path::{Path, PathBuf};
 
 use super::error::LogError;
-use super::record::{EntryId, SegmentKey, optional_ids_bytes, read_optional_ids, u32_at, u64_at, write_optional_ids};
+use super::record::{
+    COUNT_MAX, EntryId, SegmentKey, optional_ids_bytes, read_optional_ids, u32_at, u64_at, write_optional_ids,
+};
 
 /// Where the records of a segment begin, bytes.
 pub(super) const DATA_START: u64 = 4096;
@@ -87,7 +89,8 @@ impl SegmentHeader {
         let header = bytes
             .get(..HEADER_BYTES)
             .ok_or_else(|| damaged("the header is cut short"))?;
-        if header[0..8] != MAGIC || u32_at(header, 12) != checksum(header) {
+        let is_count = |at| u64_at(header, at) <= COUNT_MAX;
+        if header[0..8] != MAGIC || u32_at(header, 12) != checksum(header) || !is_count(16) || !is_count(40) {
             return Err(damaged("the header is not valid"));
         }
         let version = u32_at(header, 8);

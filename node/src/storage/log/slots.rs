@@ -14,7 +14,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::{IoContext, LogError};
-use super::record::{u32_at, u64_at};
+use super::record::{COUNT_MAX, u32_at, u64_at};
 use crate::storage::disk::{Disk, DiskFile};
 
 /// Distance of the slots, bytes: a torn write of one never touches the other.
@@ -134,6 +134,9 @@ fn encode(magic: [u8; 7], number: usize, slot: &Slot) -> [u8; SLOT_BYTES] {
 fn decode(bytes: &[u8], magic: [u8; 7], number: usize) -> Option<(u32, Slot)> {
     let bytes: &[u8; SLOT_BYTES] = bytes.try_into().ok()?;
     if bytes[0..7] != magic || bytes[7] != b'0' + number as u8 || u32_at(bytes, 12) != checksum(bytes) {
+        return None;
+    }
+    if u64_at(bytes, 16) > COUNT_MAX {
         return None;
     }
     let mut content = [0; CONTENT_BYTES];
