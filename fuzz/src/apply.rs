@@ -18,6 +18,7 @@ use banyan_core::keyspace::change::change_of_key;
 use banyan_core::keyspace::expiry::expiry_of_key;
 use banyan_core::keyspace::meta::{POSITION_KEY, Position};
 use banyan_core::keyspace::tombstone::tombstone_age_of_key;
+use banyan_core::keyspace::topic::stored_topic;
 use banyan_core::keyspace::{KeyKind, Selection, Tombstone, TopicRecord};
 use banyan_core::limits::{TIMESTAMP_AHEAD_MAX_US, TOMBSTONE_AGE_MIN_US, TOMBSTONE_REVISIONS_MIN};
 use banyan_core::metadata::{Metadata, MetadataBuilder};
@@ -329,7 +330,7 @@ impl Run {
     }
 
     /// A scan, forward or back and in chunks, finds what looking at every topic finds.
-    fn check_scan(&self, filter: &str, ascending: bool) {
+    fn check_scan(&mut self, filter: &str, ascending: bool) {
         let filter = TopicFilter::parse(filter).expect("a filter");
         let view = self.frozen.state.view();
         let matching = |text: &&str| filter.matches(&name(text));
@@ -369,18 +370,19 @@ impl Run {
         if self.frozen.frozen.is_some() {
             self.frozen.checkpoint_half();
         }
-        let rows = rows(&self.plain.state);
-        check_indexes(&self.plain.state, &rows);
+        let rows = rows(&mut self.plain.state);
+        check_indexes(&mut self.plain.state, &rows);
         for state in self.states() {
             assert_eq!(self::rows(state), rows);
         }
         // What a checkpoint leaves is the whole state.
         self.frozen.checkpoint_half();
         self.frozen.checkpoint_half();
-        let opened = open(&self.frozen.store);
+        check_store(&self.frozen.store);
+        let mut opened = open(&self.frozen.store);
         assert_eq!(format!("{opened:?}"), format!("{:?}", self.plain.state));
         assert_eq!(opened.membership(), self.plain.state.membership());
-        assert_eq!(self::rows(&opened), rows);
+        assert_eq!(self::rows(&mut opened), rows);
     }
 }
 
@@ -430,51 +432,97 @@ fn batch(id: BatchId, deadline_us: u64, operations: &[Operation]) -> Bytes {
     builder.finish(id, deadline_us)
 }
 
-/// All rows but those of meta and origins, which between checkpoints are elsewhere.
-fn rows(state: &State) -> Vec<(Bytes, Bytes)> {
+/// Topics, tombstones and expiries. The other indexes are whole in a store only.
+fn rows(state: &mut State) -> Vec<(Bytes, Bytes)> {
     let view = state.view();
-    let rows = view
-        .read_view()
-        .range(&[KeyKind::Topic as u8], None, Direction::Ascending);
+    stored_rows(view.read_view())
+        .into_iter()
+        .filter(|(key, _)| !matches!(KeyKind::of_key(key), Some(KeyKind::Change | KeyKind::TombstoneAge)))
+        .collect()
+}
+
+/// All rows but those of meta and origins, which between checkpoints are elsewhere.
+fn stored_rows(view: &dyn ReadView) -> Vec<(Bytes, Bytes)> {
+    let rows = view.range(&[KeyKind::Topic as u8], None, Direction::Ascending);
     rows.collect::<Result<_, _>>().expect("memory")
 }
 
-/// Index rows, counts and positions follow from the rows of topics and tombstones.
-fn check_indexes(state: &State, rows: &[(Bytes, Bytes)]) {
-    let (mut changes, mut expiries, mut ages) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut change_rows, mut expiry_rows, mut age_rows) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut topic_count, mut tombstone_count) = (0, 0);
-    for (key, value) in rows {
-        let stored = key.slice(1..);
-        match KeyKind::of_key(key).expect("a kind") {
-            KeyKind::Topic => {
-                topic_count += 1;
-                let record = TopicRecord::parse(value.clone()).expect("a record");
-                assert!(record.created_revision() <= record.revision() && record.revision() <= state.revision());
-                changes.push(((record.revision(), record.ordinal()), stored.clone()));
-                expiries.extend(record.expires_at_us().map(|time_us| (time_us, stored)));
+/// What the rows of topics and tombstones say that the indexes must hold.
+#[derive(Default)]
+struct Indexes {
+    changes: Vec<((u64, u32), Bytes)>,
+    expiries: Vec<(u64, Bytes)>,
+    ages: Vec<((u64, u32), Bytes)>,
+    topic_count: u64,
+    tombstone_count: u64,
+}
+
+impl Indexes {
+    fn of(rows: &[(Bytes, Bytes)]) -> Self {
+        let mut indexes = Self::default();
+        for (key, value) in rows {
+            let stored = key.slice(1..);
+            match KeyKind::of_key(key).expect("a kind") {
+                KeyKind::Topic => {
+                    indexes.topic_count += 1;
+                    let record = TopicRecord::parse(value.clone()).expect("a record");
+                    assert!(record.created_revision() <= record.revision());
+                    indexes
+                        .changes
+                        .push(((record.revision(), record.ordinal()), stored.clone()));
+                    let expiry = record.expires_at_us().map(|time_us| (time_us, stored));
+                    indexes.expiries.extend(expiry);
+                }
+                KeyKind::Tombstone => {
+                    indexes.tombstone_count += 1;
+                    let tombstone = Tombstone::parse(value).expect("a tombstone");
+                    let position = (tombstone.revision, tombstone.ordinal);
+                    indexes.changes.push((position, stored.clone()));
+                    indexes.ages.push((position, stored));
+                }
+                _ => {}
             }
-            KeyKind::Tombstone => {
-                tombstone_count += 1;
-                let tombstone = Tombstone::parse(value).expect("a tombstone");
-                changes.push(((tombstone.revision, tombstone.ordinal), stored.clone()));
-                ages.push(((tombstone.revision, tombstone.ordinal), stored));
-            }
-            KeyKind::Change => change_rows.push((change_of_key(key).expect("a key"), value.clone())),
-            KeyKind::Expiry => {
-                let (time_us, stored) = expiry_of_key(key).expect("a key");
-                expiry_rows.push((time_us, Bytes::copy_from_slice(stored)));
-            }
-            KeyKind::TombstoneAge => age_rows.push((tombstone_age_of_key(key).expect("a key"), value.clone())),
-            KeyKind::Meta | KeyKind::Origin => unreachable!("they sort before topics"),
         }
+        indexes.changes.sort();
+        indexes.expiries.sort();
+        indexes.ages.sort();
+        indexes
     }
-    changes.sort();
-    expiries.sort();
-    ages.sort();
-    assert_eq!(change_rows, changes, "index of changes");
+}
+
+/// After a checkpoint every index has the rows that follow from topics and tombstones, and no other.
+fn check_store(store: &MemoryStore) {
+    let rows = stored_rows(&*store.view());
+    let of_kind = |kind| rows.iter().filter(move |(key, _)| KeyKind::of_key(key) == Some(kind));
+    let expected = Indexes::of(&rows);
+    let changes: Vec<_> = of_kind(KeyKind::Change)
+        .map(|(key, stored)| (change_of_key(key).expect("a key"), stored.clone()))
+        .collect();
+    assert_eq!(changes, expected.changes, "index of changes");
+    let ages: Vec<_> = of_kind(KeyKind::TombstoneAge)
+        .map(|(key, stored)| (tombstone_age_of_key(key).expect("a key"), stored.clone()))
+        .collect();
+    assert_eq!(ages, expected.ages, "index of tombstones");
+}
+
+/// Index rows, counts and positions follow from the rows of topics and tombstones.
+fn check_indexes(state: &mut State, rows: &[(Bytes, Bytes)]) {
+    let Indexes {
+        changes,
+        expiries,
+        topic_count,
+        tombstone_count,
+        ..
+    } = Indexes::of(rows);
+    let expiry_rows: Vec<_> = rows
+        .iter()
+        .filter(|(key, _)| KeyKind::of_key(key) == Some(KeyKind::Expiry))
+        .map(|(key, _)| {
+            let (time_us, stored) = expiry_of_key(key).expect("a key");
+            (time_us, Bytes::copy_from_slice(stored))
+        })
+        .collect();
     assert_eq!(expiry_rows, expiries, "index of expiries");
-    assert_eq!(age_rows, ages, "index of tombstones");
     let view = state.view();
     assert_eq!((view.topic_count, view.tombstone_count), (topic_count, tombstone_count));
     assert_eq!(
@@ -483,7 +531,11 @@ fn check_indexes(state: &State, rows: &[(Bytes, Bytes)]) {
     );
     // Resumed anywhere, the changes are those after that place.
     let all = view.changes_after(0, 0, usize::MAX).expect("memory");
-    assert_eq!(all.len(), changes.len());
+    let found: Vec<_> = all
+        .iter()
+        .map(|change| ((change.revision, change.ordinal), stored_topic(&change.topic)))
+        .collect();
+    assert_eq!(found, changes, "changes");
     for (at, change) in all.iter().enumerate() {
         let after = view
             .changes_after(change.revision, change.ordinal, usize::MAX)

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::compact::TombstoneBounds;
+use super::recent::{RecentPositions, StalePositions};
 use super::{AppliedId, State};
 use crate::keyspace::meta::{MEMBERSHIP_KEY, POSITION_KEY, Position};
 use crate::keyspace::origin::{origin_key, origin_of_key};
@@ -41,15 +42,21 @@ pub(super) struct Changed {
 pub struct FrozenState {
     /// The last log entry it holds.
     pub applied: Option<AppliedId>,
-    /// Its changes, position included.
-    pub layer: FrozenLayer,
+    layer: FrozenLayer,
+    stale: StalePositions,
 }
 
 impl FrozenState {
-    /// The batch that brings the store to [`applied`](Self::applied).
+    /// The batch that brings the store to [`applied`](Self::applied), position included.
+    ///
+    /// # Panics
+    /// Never: the changes are as [`State::apply`] encoded them.
     #[must_use]
     pub fn to_batch(&self) -> WriteBatch {
-        self.layer.to_batch()
+        let mut batch = self.layer.to_batch();
+        let index_changes = self.stale.index_changes(&self.layer);
+        batch.extend(index_changes.expect("changes are as they were encoded"));
+        batch
     }
 }
 
@@ -76,6 +83,7 @@ impl State {
         }
         Ok(Self {
             layer: Layered::new(base),
+            recent: RecentPositions::new(position.revision),
             checkpointed: position.applied,
             freezing: position.applied,
             position,
@@ -108,6 +116,7 @@ impl State {
         FrozenState {
             applied: self.position.applied,
             layer: self.layer.freeze(),
+            stale: self.recent.freeze(self.position.revision),
         }
     }
 
@@ -135,6 +144,7 @@ impl State {
     /// If none was begun.
     pub fn thaw(&mut self) {
         self.layer.thaw();
+        self.recent.thaw();
         self.checkpointed = self.freezing;
     }
 }

@@ -3,11 +3,10 @@
 use bytes::Bytes;
 
 use super::{ApplyError, State};
-use crate::keyspace::record::FormatError;
 use crate::keyspace::tombstone::{tombstone_age_of_key, tombstone_key};
 use crate::keyspace::{KeyKind, Tombstone};
 use crate::limits::{COMPACTION_CHUNK_TOMBSTONES_MAX, TOMBSTONE_AGE_MIN_US, TOMBSTONE_REVISIONS_MIN};
-use crate::store::{Direction, ReadView, StoreError};
+use crate::store::{Direction, StoreError};
 
 /// How long a tombstone is kept: until both bounds are passed.
 #[derive(Debug, Clone, Copy)]
@@ -32,18 +31,9 @@ impl State {
     /// hold stays as it is. Only a resume from before them is not complete any more, and an older write that arrives now
     /// creates the topic again.
     pub(super) fn compact(&mut self, limit: u32) -> Result<(), ApplyError> {
-        for (key, stored) in self.oldest_tombstones(limit.min(COMPACTION_CHUNK_TOMBSTONES_MAX))? {
-            let (revision, ordinal) = tombstone_age_of_key(&key)?;
-            let tombstone = self.tombstone_of(&stored)?;
-            if (tombstone.revision, tombstone.ordinal) != (revision, ordinal) {
-                return Err(FormatError::new("index of tombstones", "contradicts the tombstone").into());
-            }
-            // The log time of deletes grows with their revision: what follows is younger still.
-            if !self.is_old_enough(&tombstone) {
-                break;
-            }
+        for (stored, tombstone) in self.due_tombstones(limit.min(COMPACTION_CHUNK_TOMBSTONES_MAX))? {
             self.drop_tombstone(&stored, &tombstone);
-            self.position.compacted_revision = revision;
+            self.position.compacted_revision = tombstone.revision;
         }
         Ok(())
     }
@@ -53,42 +43,64 @@ impl State {
     /// # Errors
     /// The store could not be read, or is damaged.
     pub fn compaction_due(&self) -> Result<bool, StoreError> {
-        let Some((_, stored)) = self.oldest_tombstones(1)?.pop() else {
-            return Ok(false);
-        };
-        match self.tombstone_of(&stored) {
-            Ok(tombstone) => Ok(self.is_old_enough(&tombstone)),
+        match self.due_tombstones(1) {
+            Ok(due) => Ok(!due.is_empty()),
             Err(ApplyError::Store(error)) => Err(error),
             Err(other) => Err(StoreError(other.to_string())),
         }
     }
 
-    const fn is_old_enough(&self, tombstone: &Tombstone) -> bool {
-        let Self {
-            position,
-            tombstone_bounds,
-            ..
-        } = self;
-        position.revision.saturating_sub(tombstone.revision) >= tombstone_bounds.revisions
-            && position.log_time_us.saturating_sub(tombstone.deleted_at_us) >= tombstone_bounds.age_us
-    }
-
-    /// Rows of the index of tombstones, oldest first.
-    fn oldest_tombstones(&self, limit: u32) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+    /// Tombstones that both bounds have passed, with their stored topics, oldest first, at most `limit`.
+    pub(super) fn due_tombstones(&self, limit: u32) -> Result<Vec<(Bytes, Tombstone)>, ApplyError> {
+        let mut due = Vec::new();
         if self.position.tombstone_count == 0 {
-            return Ok(Vec::new());
+            return Ok(due);
         }
         let (lower, upper) = KeyKind::TombstoneAge.range();
-        let view = self.layer.view();
-        view.range(&lower, Some(&upper), Direction::Ascending)
-            .take(limit as usize)
-            .collect()
+        let stored = self
+            .layer
+            .base_view()
+            .range(&lower, Some(&upper), Direction::Ascending)
+            .map(|row| {
+                let (key, stored) = row?;
+                Ok::<_, ApplyError>((tombstone_age_of_key(&key)?, stored))
+            });
+        let recent = self.recent.tombstones();
+        let recent = recent
+            .starting_at((0, 0))
+            .map(|row| Ok(((row.revision, row.ordinal), row.stored.clone())));
+        for row in stored.chain(recent) {
+            let (position, stored) = row?;
+            // Before the topic is looked up: most of the time the oldest row ends it.
+            if due.len() == limit as usize || !self.is_far_behind(position.0) {
+                break;
+            }
+            let Some(tombstone) = self.tombstone_at(position, &stored)? else {
+                continue;
+            };
+            // The log time of deletes grows with their revision: what follows is younger still.
+            if !self.is_long_ago(tombstone.deleted_at_us) {
+                break;
+            }
+            due.push((stored, tombstone));
+        }
+        Ok(due)
     }
 
-    fn tombstone_of(&self, stored_topic: &[u8]) -> Result<Tombstone, ApplyError> {
-        match self.layer.get(&tombstone_key(stored_topic))? {
-            Some(row) => Ok(Tombstone::parse(&row)?),
-            None => Err(FormatError::new("index of tombstones", "names a topic without a tombstone").into()),
-        }
+    const fn is_far_behind(&self, revision: u64) -> bool {
+        self.position.revision.saturating_sub(revision) >= self.tombstone_bounds.revisions
+    }
+
+    const fn is_long_ago(&self, time_us: u64) -> bool {
+        self.position.log_time_us.saturating_sub(time_us) >= self.tombstone_bounds.age_us
+    }
+
+    /// The tombstone that the index has at `position`; `None` if the topic has changed since.
+    fn tombstone_at(&self, position: (u64, u32), stored_topic: &[u8]) -> Result<Option<Tombstone>, ApplyError> {
+        let Some(row) = self.layer.get(&tombstone_key(stored_topic))? else {
+            return Ok(None);
+        };
+        let tombstone = Tombstone::parse(&row)?;
+        Ok(((tombstone.revision, tombstone.ordinal) == position).then_some(tombstone))
     }
 }

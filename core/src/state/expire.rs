@@ -60,7 +60,8 @@ impl State {
             Some(after_now) => expiry_key(after_now, &[]),
             None => Bytes::copy_from_slice(&end),
         };
-        let view = self.layer.view();
+        // Rows of this index are never hot.
+        let view = self.layer.settled_view();
         let due = view.range(&lower, Some(&upper), Direction::Ascending);
         due.take(limit as usize).map(|row| row.map(|(key, _)| key)).collect()
     }
@@ -71,7 +72,7 @@ impl State {
     /// The store could not be read.
     pub fn next_expiry_us(&self) -> Result<Option<u64>, StoreError> {
         let (lower, upper) = KeyKind::Expiry.range();
-        let view = self.layer.view();
+        let view = self.layer.settled_view();
         let Some(row) = view.range(&lower, Some(&upper), Direction::Ascending).next() else {
             return Ok(None);
         };

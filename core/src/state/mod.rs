@@ -17,6 +17,7 @@
 //! | `winner` | newest timestamp wins, exactly |
 //! | `expire`, `compact` | the leader's housekeeping |
 //! | `rows` | a topic's row with its indexes, counts and digest |
+//! | `recent` | the indexes by position, until the next checkpoint |
 //! | `origin` | lives and sequences of origins |
 //! | `digest` | the order-independent digest |
 //! | `checkpoint` | open, freeze, thaw |
@@ -48,6 +49,7 @@ mod expire;
 mod origin;
 mod outcome;
 mod put;
+mod recent;
 mod rows;
 mod view;
 mod winner;
@@ -81,6 +83,7 @@ pub use view::{ChangeRow, StateView};
 /// One thread applies; any number read [views](State::view).
 pub struct State {
     layer: Layered,
+    recent: recent::RecentPositions,
     /// Kept here and written into the layer by [`State::freeze`] only.
     position: Position,
     /// As `position`. Shared with views.
@@ -137,7 +140,7 @@ impl State {
     /// Memory that changes since the last freeze take, bytes, nearly.
     #[must_use]
     pub fn active_bytes(&self) -> usize {
-        self.layer.active_bytes()
+        self.layer.active_bytes() + self.recent.bytes()
     }
 }
 

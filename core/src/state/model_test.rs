@@ -363,7 +363,7 @@ impl Model {
             .for_each(|(_, key)| drop(self.slots.remove(key)));
     }
 
-    fn assert_same(&self, state: &State) {
+    fn assert_same(&self, state: &mut State) {
         assert_eq!((self.revision, self.now_us), (state.revision(), state.log_time_us()));
         let view = state.view();
         assert_eq!(self.slots.len() as u64, view.topic_count + view.tombstone_count);
@@ -603,6 +603,7 @@ impl Checkpointed {
                 Some(frozen) => {
                     self.store.write(frozen.to_batch()).unwrap();
                     self.state.thaw();
+                    verify_store(&self.store);
                 }
             }
         }
@@ -623,7 +624,7 @@ impl Checkpointed {
     }
 }
 
-fn assert_equal(one: &State, other: &State) {
+fn assert_equal(one: &mut State, other: &mut State) {
     assert_eq!(one.position, other.position);
     assert_eq!(one.origins, other.origins);
     assert_eq!(rows(one), rows(other));
@@ -660,15 +661,15 @@ proptest! {
             prop_assert_eq!(&applied.origins, &opened);
             let positions = applied.changes.iter().map(|change| (change.revision, change.ordinal));
             prop_assert!(positions.is_sorted_by(|one, next| one < next));
-            verify(&one.state);
-            model.assert_same(&one.state);
+            verify(&mut one.state);
+            model.assert_same(&mut one.state);
             if at == crash_at {
-                assert_equal(&one.recovered(&log), &one.state);
+                assert_equal(&mut one.recovered(&log), &mut one.state);
             }
         }
-        verify(&other.state);
-        assert_equal(&one.state, &other.state);
-        assert_equal(&one.recovered(&log), &one.state);
-        assert_equal(&other.recovered(&log), &one.state);
+        verify(&mut other.state);
+        assert_equal(&mut one.state, &mut other.state);
+        assert_equal(&mut one.recovered(&log), &mut one.state);
+        assert_equal(&mut other.recovered(&log), &mut one.state);
     }
 }

@@ -4,19 +4,15 @@
 //! [`State::drop_tombstone`], so that these hold after each of them:
 //!
 //! - a topic has a record, or a tombstone, or neither;
-//! - it has one row in the index of changes, at the position in its record or tombstone, and none if it has neither;
-//! - a record that expires has one row in the index of expiry; a tombstone has one in the index by age.
-//!
-//! Index rows by revision are keys never used before, so [`Layered::put_fresh`](crate::store::Layered::put_fresh) applies:
-//! a topic that is written again and again between two checkpoints leaves one row in the layer, not a trail.
+//! - its position is in the index of changes, and that of its tombstone in the index by age (see [`super::recent`]);
+//! - a record that expires has one row in the index of expiry.
 
 use bytes::Bytes;
 
 use super::digest::RowSum;
 use super::{ApplyError, State};
-use crate::keyspace::change::change_key;
 use crate::keyspace::expiry::expiry_key;
-use crate::keyspace::tombstone::{tombstone_age_key, tombstone_key};
+use crate::keyspace::tombstone::tombstone_key;
 use crate::keyspace::{Tombstone, TopicRecord};
 
 /// What a topic has.
@@ -77,25 +73,24 @@ impl State {
 
     /// Makes `record` the value of the topic that has `current`.
     pub(super) fn store_record(&mut self, topic_key: Bytes, current: &Current, record: &TopicRecord) {
-        let stored = stored_topic(&topic_key);
         let expires_at_us = record.expires_at_us();
         let expired_at_us = match current {
             Current::Record(old) => {
-                self.layer.delete(change_key(old.revision(), old.ordinal()));
+                self.recent.retire_record(old);
                 old.expires_at_us()
             }
             Current::Tombstone(old) => {
-                self.drop_tombstone(&stored, old);
+                self.drop_tombstone(&topic_key[1..], old);
                 None
             }
             Current::Missing => None,
         };
         if expired_at_us != expires_at_us {
             if let Some(time) = expired_at_us {
-                self.layer.delete(expiry_key(time, &stored));
+                self.layer.delete(expiry_key(time, &topic_key[1..]));
             }
             if let Some(time) = expires_at_us {
-                self.layer.put(expiry_key(time, &stored), Bytes::new());
+                self.layer.put(expiry_key(time, &topic_key[1..]), Bytes::new());
             }
         }
         let old = match current {
@@ -108,9 +103,8 @@ impl State {
         self.position
             .digest
             .replace_row(&topic_key, old, Some(record.as_bytes()));
-        self.layer
-            .put_fresh(change_key(record.revision(), record.ordinal()), stored);
-        self.layer.put(topic_key, record.as_bytes().clone());
+        let kept = self.layer.put_hot(topic_key, record.as_bytes().clone());
+        self.recent.push_record(record, stored_topic(&kept));
     }
 
     /// Makes `tombstone` what remains of the topic that has `current`.
@@ -118,7 +112,7 @@ impl State {
         let stored = stored_topic(&topic_key);
         match current {
             Current::Record(old) => {
-                self.layer.delete(change_key(old.revision(), old.ordinal()));
+                self.recent.retire_record(old);
                 if let Some(time) = old.expires_at_us() {
                     self.layer.delete(expiry_key(time, &stored));
                 }
@@ -133,19 +127,14 @@ impl State {
         let row = tombstone.encode();
         self.position.digest.replace_row(&key, None, Some(&row));
         self.position.tombstone_count += 1;
-        self.layer
-            .put_fresh(change_key(tombstone.revision, tombstone.ordinal), stored.clone());
-        self.layer
-            .put_fresh(tombstone_age_key(tombstone.revision, tombstone.ordinal), stored);
         self.layer.put(key, row);
+        self.recent.push_tombstone(tombstone, stored);
     }
 
     /// Takes a tombstone away: the topic has nothing then.
     pub(super) fn drop_tombstone(&mut self, stored_topic: &[u8], tombstone: &Tombstone) {
         let key = tombstone_key(stored_topic);
-        self.layer.delete(change_key(tombstone.revision, tombstone.ordinal));
-        self.layer
-            .delete(tombstone_age_key(tombstone.revision, tombstone.ordinal));
+        self.recent.retire_tombstone(tombstone);
         self.position
             .digest
             .replace_row(&key, Some(&tombstone.to_bytes()), None);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::digest::RowSum;
+use super::recent::RecentRows;
 use super::{AppliedId, Digest, State};
 use crate::keyspace::change::{change_key, change_of_key};
 use crate::keyspace::meta::Position;
@@ -38,6 +39,7 @@ pub struct StateView {
     pub compacted_revision: u64,
     pub(super) origins: Arc<BTreeMap<u64, OriginRow>>,
     pub(super) membership: Option<Bytes>,
+    pub(super) recent_changes: RecentRows,
     pub(super) view: LayeredView,
 }
 
@@ -57,9 +59,10 @@ pub struct ChangeRow {
 }
 
 impl State {
-    /// The present state, unchanged by what is applied later. Costs no reading.
+    /// The present state, unchanged by what is applied later. Costs no reading, but some sorting of what was written since
+    /// the last view.
     #[must_use]
-    pub fn view(&self) -> StateView {
+    pub fn view(&mut self) -> StateView {
         let Position {
             applied,
             revision,
@@ -79,6 +82,7 @@ impl State {
             compacted_revision,
             origins: Arc::clone(&self.origins),
             membership: self.membership.clone(),
+            recent_changes: self.recent.changes(),
             view: self.layer.view(),
         }
     }
@@ -122,15 +126,30 @@ impl StateView {
     /// # Errors
     /// The store could not be read, or is damaged.
     pub fn changes_after(&self, revision: u64, ordinal: u32, rows_max: usize) -> Result<Vec<ChangeRow>, StoreError> {
-        let lower = match (revision.checked_add(1), ordinal.checked_add(1)) {
-            (_, Some(ordinal)) => change_key(revision, ordinal),
-            (Some(revision), None) => change_key(revision, 0),
+        let (revision, ordinal) = match (revision.checked_add(1), ordinal.checked_add(1)) {
+            (_, Some(ordinal)) => (revision, ordinal),
+            (Some(revision), None) => (revision, 0),
             (None, None) => return Ok(Vec::new()),
         };
         let (_, upper) = KeyKind::Change.range();
-        let rows = self.view.range(&lower, Some(&upper), Direction::Ascending);
-        rows.take(rows_max)
-            .map(|row| row.and_then(|(key, stored)| self.change_row(&key, &stored)))
+        let stored = self
+            .view
+            .range(&change_key(revision, ordinal), Some(&upper), Direction::Ascending)
+            .map(|row| {
+                let (key, stored) = row?;
+                Ok::<_, StoreError>((change_of_key(&key).map_err(damaged)?, stored))
+            });
+        let recent = self
+            .recent_changes
+            .starting_at((revision, ordinal))
+            .map(|row| Ok(((row.revision, row.ordinal), row.stored.clone())));
+        stored
+            .chain(recent)
+            .filter_map(|row| {
+                row.and_then(|(position, stored)| self.change_row(position, &stored))
+                    .transpose()
+            })
+            .take(rows_max)
             .collect()
     }
 
@@ -183,8 +202,8 @@ impl StateView {
         value.map(|value| Tombstone::parse(&value).map_err(damaged)).transpose()
     }
 
-    fn change_row(&self, key: &[u8], stored: &[u8]) -> Result<ChangeRow, StoreError> {
-        let (revision, ordinal) = change_of_key(key).map_err(damaged)?;
+    /// The change of a row in the index; `None` if the topic has changed since.
+    fn change_row(&self, (revision, ordinal): (u64, u32), stored: &[u8]) -> Result<Option<ChangeRow>, StoreError> {
         let topic = topic_of_stored(stored)
             .ok_or_else(|| damaged(FormatError::new("index of changes", "names what is no topic")))?;
         let record = self.record(&topic_key(&topic))?;
@@ -193,20 +212,26 @@ impl StateView {
         } else {
             self.tombstone_row(stored)?
         };
-        let found = match (&record, &tombstone) {
-            (Some(record), _) => Some((record.revision(), record.ordinal())),
-            (None, tombstone) => tombstone.map(|tombstone| (tombstone.revision, tombstone.ordinal)),
+        let latest = match (&record, &tombstone) {
+            (Some(record), _) => (record.revision(), record.ordinal()),
+            (None, Some(tombstone)) => (tombstone.revision, tombstone.ordinal),
+            // A deletion that was forgotten since.
+            (None, None) if revision <= self.compacted_revision => return Ok(None),
+            (None, None) => (0, 0),
         };
-        if found != Some((revision, ordinal)) {
+        if latest < (revision, ordinal) {
             return Err(damaged(FormatError::new("index of changes", "contradicts the topic")));
         }
-        Ok(ChangeRow {
+        if latest > (revision, ordinal) {
+            return Ok(None);
+        }
+        Ok(Some(ChangeRow {
             revision,
             ordinal,
             topic,
             record,
             tombstone,
-        })
+        }))
     }
 }
 

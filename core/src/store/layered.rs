@@ -1,6 +1,7 @@
 //! Changes in memory above a store.
 //!
 //! ```text
+//!   put_hot ──────► hot rows          an unordered part of the active layer
 //!   put, delete ──► active layer      everything since the last freeze
 //!                   frozen layer      at most one: being written to the store as one checkpoint
 //!                   base              the store
@@ -19,14 +20,20 @@
 //! A layer is a persistent map: a view is a copy of its root, and a change after it copies the nodes on one path. All
 //! keys share one map: the kind in their first byte keeps kinds apart, and a map per kind would save a layer of some
 //! ten thousand keys one or two of its fifteen comparisons, but cost every range over several kinds a merge.
+//!
+//! Rows that are read and written one by one far more often than in order go to a hash table first
+//! ([`Layered::put_hot`]) and are folded into the map when somebody wants to see them in order, or when they are many:
+//! so a topic that is written again and again costs a hash each time, and a place in the order once.
 
 use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hashbrown::HashTable;
 use imbl::OrdMap;
 use imbl::ordmap::RangedIter;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Direction, RangeIter, ReadView, Store, StoreError, WriteBatch};
 
@@ -34,13 +41,14 @@ use super::{Direction, RangeIter, ReadView, Store, StoreError, WriteBatch};
 /// three quarters full, and what the allocator adds for two allocations.
 const ENTRY_OVERHEAD_BYTES: usize = 160;
 
+/// Hot rows are folded into the ordered layer at this many: what a view may have to wait for, some milliseconds.
+const HOT_ROWS_MAX: usize = 16 * 1024;
+
 /// What a layer says about a key.
 #[derive(Debug, Clone)]
 enum Slot {
     /// It has this value.
     Value(Bytes),
-    /// It has this value, and nothing below this layer knows the key: removing it leaves no trace.
-    Fresh(Bytes),
     /// It is removed.
     Removed,
 }
@@ -48,7 +56,7 @@ enum Slot {
 impl Slot {
     fn value(&self) -> Option<&Bytes> {
         match self {
-            Self::Value(value) | Self::Fresh(value) => Some(value),
+            Self::Value(value) => Some(value),
             Self::Removed => None,
         }
     }
@@ -66,7 +74,10 @@ type LayerIter<'a> = RangedIter<'a, Bytes, Slot, imbl::shared_ptr::DefaultShared
 /// One thread changes it; any number read views. Nobody else may write to the store meanwhile, except what
 /// [`FrozenLayer::to_batch`] gives.
 pub struct Layered {
+    /// Rows above those of `active`, hashed by [`xxh3_64`] of the key.
+    hot: HashTable<(Bytes, Slot)>,
     active: Layer,
+    /// Of hot rows and active layer.
     active_bytes: usize,
     frozen: Option<FrozenLayer>,
     base: Arc<dyn Store>,
@@ -80,6 +91,7 @@ impl Layered {
     pub fn new(base: Arc<dyn Store>) -> Self {
         let base_view = base.view();
         Self {
+            hot: HashTable::new(),
             active: Layer::new(),
             active_bytes: 0,
             frozen: None,
@@ -93,6 +105,9 @@ impl Layered {
     /// # Errors
     /// The store could not be read.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        if let Some((_, slot)) = self.hot.find(xxh3_64(key), |(hot, _)| hot == key) {
+            return Ok(slot.value().cloned());
+        }
         if let Some(slot) = self.active.get(key) {
             return Ok(slot.value().cloned());
         }
@@ -107,42 +122,62 @@ impl Layered {
         self.set(key, Slot::Value(value));
     }
 
-    /// Sets `key` to `value`, where the caller knows that neither the store nor the frozen layer holds a value of
-    /// `key`. Removing it before the next freeze then leaves nothing, where [`Layered::put`] and [`Layered::delete`]
-    /// leave a mark that takes memory and that the next checkpoint must write.
-    ///
-    /// For keys that are never used twice, such as those made of a revision. (Used again after [`Layered::put`] or
-    /// [`Layered::delete`] in the same layer it is but a `put`.)
-    pub fn put_fresh(&mut self, key: Bytes, value: Bytes) {
-        if self.active.contains_key(&key) {
-            // What the layer already says about the key may hide something below it.
-            self.put(key, value);
-        } else {
-            self.set(key, Slot::Fresh(value));
+    /// As [`put`](Self::put), for rows that are written again and again and seldom read in order. Returns the key as it is
+    /// kept, to be shared instead of `key` by whoever keeps it too.
+    pub fn put_hot(&mut self, key: Bytes, value: Bytes) -> Bytes {
+        let slot = Slot::Value(value);
+        self.active_bytes += entry_bytes(key.len(), &slot);
+        let hash = xxh3_64(&key);
+        if let Some((kept, replaced)) = self.hot.find_mut(hash, |(hot, _)| *hot == key) {
+            self.active_bytes -= entry_bytes(kept.len(), replaced);
+            *replaced = slot;
+            return kept.clone();
         }
+        if self.hot.len() == HOT_ROWS_MAX {
+            self.fold();
+        }
+        self.hot
+            .insert_unique(hash, (key.clone(), slot), |(hot, _)| xxh3_64(hot));
+        key
     }
 
     /// Removes `key`, present or not.
     pub fn delete(&mut self, key: Bytes) {
-        if let Some(Slot::Fresh(_)) = self.active.get(&key) {
-            if let Some(slot) = self.active.remove(&key) {
-                self.active_bytes -= entry_bytes(key.len(), &slot);
-            }
-            return;
-        }
         self.set(key, Slot::Removed);
     }
 
     fn set(&mut self, key: Bytes, slot: Slot) {
         let key_bytes = key.len();
         self.active_bytes += entry_bytes(key_bytes, &slot);
-        if let Some(replaced) = self.active.insert(key, slot) {
+        let replaced = match self.hot.find_mut(xxh3_64(&key), |(hot, _)| *hot == key) {
+            Some((_, hot)) => Some(std::mem::replace(hot, slot)),
+            None => self.active.insert(key, slot),
+        };
+        if let Some(replaced) = replaced {
             self.active_bytes -= entry_bytes(key_bytes, &replaced);
         }
     }
 
-    /// The present state, unchanged by whatever follows. O(1).
-    pub fn view(&self) -> LayeredView {
+    /// Moves the hot rows into the ordered layer.
+    fn fold(&mut self) {
+        // In whatever order the table has them: the map is the same in the end.
+        for (key, slot) in self.hot.drain() {
+            let key_bytes = key.len();
+            if let Some(replaced) = self.active.insert(key, slot) {
+                self.active_bytes -= entry_bytes(key_bytes, &replaced);
+            }
+        }
+    }
+
+    /// The present state, unchanged by whatever follows. O(1) beside the hot rows that changed since the last view.
+    pub fn view(&mut self) -> LayeredView {
+        self.fold();
+        self.settled_view()
+    }
+
+    /// As [`view`](Self::view), except that rows written by [`put_hot`](Self::put_hot) may show as they were at an earlier
+    /// moment, or not at all. O(1).
+    pub fn settled_view(&self) -> LayeredView {
         LayeredView {
             active: self.active.clone(),
             frozen: self
@@ -159,7 +194,7 @@ impl Layered {
         self.active_bytes
     }
 
-    /// Makes the active layer the frozen one, and starts an empty active one. O(1).
+    /// Makes the active layer the frozen one, and starts an empty active one. Costs as much as a view.
     ///
     /// # Panics
     /// If a layer is frozen already.
@@ -168,6 +203,7 @@ impl Layered {
             self.frozen.is_none(),
             "a layer is frozen already: its checkpoint must be thawed first"
         );
+        self.fold();
         let frozen = FrozenLayer {
             layer: std::mem::take(&mut self.active),
             bytes: std::mem::take(&mut self.active_bytes),
@@ -193,6 +229,11 @@ impl Layered {
         self.base_view = self.base.view();
     }
 
+    /// The view of the store that views of this map read beneath the layers.
+    pub fn base_view(&self) -> &Arc<dyn ReadView> {
+        &self.base_view
+    }
+
     /// The store beneath.
     pub fn base(&self) -> &Arc<dyn Store> {
         &self.base
@@ -213,10 +254,14 @@ pub struct FrozenLayer {
 impl FrozenLayer {
     /// The changes as one batch, in key order.
     pub fn to_batch(&self) -> WriteBatch {
-        self.layer
-            .iter()
-            .map(|(key, slot)| (key.clone(), slot.value().cloned()))
+        self.changes()
+            .map(|(key, value)| (key.clone(), value.cloned()))
             .collect()
+    }
+
+    /// The changed keys in order with what they have now; `None` if they were removed.
+    pub fn changes(&self) -> impl Iterator<Item = (&Bytes, Option<&Bytes>)> {
+        self.layer.iter().map(|(key, slot)| (key, slot.value()))
     }
 
     /// Memory that the layer takes, bytes; see [`Layered::active_bytes`].

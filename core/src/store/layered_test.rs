@@ -41,9 +41,11 @@ fn expected(model: &Model, lower: &[u8], upper: Option<&[u8]>, direction: Direct
 
 /// The value of `active_bytes`, counted afresh.
 fn counted_bytes(layered: &Layered) -> usize {
+    let hot = layered.hot.iter().map(|(key, slot)| (key, slot));
     layered
         .active
         .iter()
+        .chain(hot)
         .map(|(key, slot)| entry_bytes(key.len(), slot))
         .sum()
 }
@@ -78,39 +80,48 @@ fn the_uppermost_layer_decides() {
 }
 
 #[test]
-fn a_fresh_key_leaves_no_mark() {
+fn hot_rows_are_above_the_ordered_ones_until_a_view_folds_them() {
     let mut layered = layered();
-    layered.put_fresh(key(1), value("x"));
-    assert_eq!(layered.get(&key(1)).unwrap(), Some(value("x")));
-    layered.delete(key(1));
-    assert_eq!(layered.get(&key(1)).unwrap(), None);
-    assert_eq!(layered.active_bytes(), 0);
-    assert!(layered.freeze().is_empty());
+    layered.put(key(0), value("ordered"));
+    layered.put_hot(key(0), value("hot"));
+    layered.put_hot(key(3), value("hot"));
+    assert_eq!(layered.get(&key(0)).unwrap(), Some(value("hot")));
+    let settled = layered.settled_view();
+    assert_eq!(
+        rows(&settled, &[], None, Direction::Ascending),
+        [(key(0), value("ordered"))]
+    );
+    let expected = [(key(0), value("hot")), (key(3), value("hot"))];
+    assert_eq!(rows(&layered.view(), &[], None, Direction::Ascending), expected);
+    assert!(layered.hot.is_empty());
+    layered.put_hot(key(0), value("hotter"));
+    layered.put(key(0), value("put"));
+    layered.put_hot(key(3), value("hotter"));
+    layered.delete(key(3));
+    assert_eq!(
+        rows(&layered.view(), &[], None, Direction::Ascending),
+        [(key(0), value("put"))]
+    );
 }
 
 #[test]
-fn a_fresh_key_that_was_frozen_is_marked_as_removed() {
+fn a_hot_key_is_kept_once() {
     let mut layered = layered();
-    layered.put_fresh(key(1), value("x"));
-    let frozen = layered.freeze();
-    layered.delete(key(1));
-    layered.base().write(frozen.to_batch()).unwrap();
-    layered.thaw();
-    assert_eq!(layered.get(&key(1)).unwrap(), None);
-    assert_eq!(layered.freeze().to_batch(), [(key(1), None)]);
+    let first = layered.put_hot(key(1), value("x"));
+    let second = layered.put_hot(key(1), value("y"));
+    assert_eq!(first.as_ptr(), second.as_ptr());
 }
 
 #[test]
-fn a_key_that_the_layer_knows_is_not_fresh() {
+fn hot_rows_are_folded_when_they_are_many() {
     let mut layered = layered();
-    layered.put(key(1), value("base"));
-    let frozen = layered.freeze();
-    layered.base().write(frozen.to_batch()).unwrap();
-    layered.thaw();
-    layered.delete(key(1));
-    layered.put_fresh(key(1), value("x"));
-    layered.delete(key(1));
-    assert_eq!(layered.get(&key(1)).unwrap(), None);
+    let key = |number: usize| Bytes::copy_from_slice(&number.to_be_bytes());
+    for number in 0..=HOT_ROWS_MAX {
+        layered.put_hot(key(number), value("x"));
+    }
+    assert_eq!((layered.hot.len(), layered.active.len()), (1, HOT_ROWS_MAX));
+    assert_eq!(layered.get(&key(0)).unwrap(), Some(value("x")));
+    assert_eq!(layered.freeze().len(), HOT_ROWS_MAX + 1);
 }
 
 #[test]
@@ -165,10 +176,8 @@ fn nothing_follows_an_error_of_the_base() {
 #[derive(Debug, Clone)]
 enum Step {
     Put(u8, u8),
-    /// Of a key that was never used before.
-    PutFresh(u8),
+    PutHot(u8, u8),
     Delete(u8),
-    DeleteFresh(prop::sample::Index),
     Freeze,
     Write,
     Thaw,
@@ -178,9 +187,8 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => (0..40_u8, any::<u8>()).prop_map(|(key, value)| Step::Put(key, value)),
-        3 => any::<u8>().prop_map(Step::PutFresh),
+        8 => (0..40_u8, any::<u8>()).prop_map(|(key, value)| Step::PutHot(key, value)),
         5 => (0..40_u8).prop_map(Step::Delete),
-        2 => any::<prop::sample::Index>().prop_map(Step::DeleteFresh),
         1 => Just(Step::Freeze),
         1 => Just(Step::Write),
         1 => Just(Step::Thaw),
@@ -201,27 +209,19 @@ proptest! {
         let mut frozen: Option<(FrozenLayer, Model)> = None;
         let mut written = false;
         let mut views = vec![(layered.view(), model.clone())];
-        let mut fresh_keys: Vec<Bytes> = Vec::new();
         for step in steps {
             match step {
                 Step::Put(number, content) => {
                     layered.put(key(number), Bytes::from(vec![content; usize::from(content % 5)]));
                     model.insert(key(number), Bytes::from(vec![content; usize::from(content % 5)]));
                 }
-                Step::PutFresh(content) => {
-                    let fresh = Bytes::from(vec![5, fresh_keys.len() as u8, 7]);
-                    fresh_keys.push(fresh.clone());
-                    layered.put_fresh(fresh.clone(), Bytes::from(vec![content]));
-                    model.insert(fresh, Bytes::from(vec![content]));
+                Step::PutHot(number, content) => {
+                    layered.put_hot(key(number), Bytes::from(vec![content; usize::from(content % 5)]));
+                    model.insert(key(number), Bytes::from(vec![content; usize::from(content % 5)]));
                 }
                 Step::Delete(number) => {
                     layered.delete(key(number));
                     model.remove(&key(number));
-                }
-                Step::DeleteFresh(index) if !fresh_keys.is_empty() => {
-                    let fresh = index.get(&fresh_keys);
-                    layered.delete(fresh.clone());
-                    model.remove(fresh);
                 }
                 Step::Freeze if !layered.is_frozen() => {
                     frozen = Some((layered.freeze(), model.clone()));

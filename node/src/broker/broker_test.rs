@@ -80,7 +80,7 @@ fn drain(outbox: &Outbox) -> Vec<Got> {
     got.collect()
 }
 
-fn subscribe(broker: &Broker, outbox: &Arc<Outbox>, replay: u64, filter: &str, state: &State) -> u64 {
+fn subscribe(broker: &Broker, outbox: &Arc<Outbox>, replay: u64, filter: &str, state: &mut State) -> u64 {
     let options = SubscriptionOptions {
         qos: QoS::AtLeastOnce,
         no_local: false,
@@ -102,7 +102,7 @@ fn a_view_ahead_of_the_dispatcher_comes_before_every_later_change() {
     let broker = Broker::new(0);
     let outbox = outbox(&broker);
     let mut batches = vec![writer.write(), writer.write()];
-    assert_eq!(subscribe(&broker, &outbox, 7, "t", &writer.state), 2);
+    assert_eq!(subscribe(&broker, &outbox, 7, "t", &mut writer.state), 2);
     batches.extend([writer.write(), writer.write()]);
     broker.dispatch_batches(&batches); // all in one go, as a dispatcher that was behind does
     assert_eq!(drain(&outbox), [Got::Replay(7), Got::Live(3), Got::Live(4)]);
@@ -113,9 +113,9 @@ fn a_view_ahead_of_the_dispatcher_comes_behind_what_an_earlier_subscription_brin
     let mut writer = Writer::new();
     let broker = Broker::new(0);
     let outbox = outbox(&broker);
-    subscribe(&broker, &outbox, 1, "t", &writer.state);
+    subscribe(&broker, &outbox, 1, "t", &mut writer.state);
     let mut batches = vec![writer.write(), writer.write()];
-    subscribe(&broker, &outbox, 2, "+", &writer.state);
+    subscribe(&broker, &outbox, 2, "+", &mut writer.state);
     batches.push(writer.write());
     broker.dispatch_batches(&batches);
     let expected = [Got::Replay(1), Got::Live(1), Got::Live(2), Got::Replay(2), Got::Live(3)];
@@ -128,9 +128,9 @@ fn a_filter_subscribed_again_still_brings_what_its_view_is_ahead_by() {
     let mut writer = Writer::new();
     let broker = Broker::new(0);
     let outbox = outbox(&broker);
-    subscribe(&broker, &outbox, 1, "t", &writer.state);
+    subscribe(&broker, &outbox, 1, "t", &mut writer.state);
     let mut batches = vec![writer.write(), writer.write()];
-    subscribe(&broker, &outbox, 2, "t", &writer.state);
+    subscribe(&broker, &outbox, 2, "t", &mut writer.state);
     batches.push(writer.write());
     broker.dispatch_batches(&batches);
     let expected = [Got::Replay(1), Got::Live(1), Got::Live(2), Got::Replay(2), Got::Live(3)];
@@ -143,7 +143,7 @@ fn a_view_that_is_dispatched_already_has_its_place_at_once() {
     let broker = Broker::new(0);
     let outbox = outbox(&broker);
     broker.dispatch_batches(&[writer.write()]);
-    subscribe(&broker, &outbox, 1, "t", &writer.state);
+    subscribe(&broker, &outbox, 1, "t", &mut writer.state);
     broker.dispatch_batches(&[writer.write()]);
     assert_eq!(drain(&outbox), [Got::Replay(1), Got::Live(2)]);
 }

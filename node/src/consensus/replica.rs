@@ -158,7 +158,7 @@ impl Replica {
         })?;
         let log = log_store.handle();
         let store = Arc::new(LsmStore::open(&directory.join("state"), settings.cache_bytes)?);
-        let state = State::open(store).map_err(|error| ReplicaOpenError::Damaged(error.to_string()))?;
+        let mut state = State::open(store).map_err(|error| ReplicaOpenError::Damaged(error.to_string()))?;
         let applied_index = state.applied().map_or(0, |applied| applied.index);
         if applied_index < log.purged_index() {
             return Err(ReplicaOpenError::Damaged(format!(

@@ -314,7 +314,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             shared.mark.write(index).map_err(|error| error.to_string())?;
             Ok::<_, String>(state)
         });
-        let state = installed.await.map_err(|error| self.shared.fail(&error))?;
+        let mut state = installed.await.map_err(|error| self.shared.fail(&error))?;
         if state.applied().map(log_id_of) != meta.last_log_id {
             return Err(self
                 .shared

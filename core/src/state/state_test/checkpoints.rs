@@ -17,7 +17,8 @@ fn busy_node() -> Harness {
     node
 }
 
-fn assert_same(one: &State, other: &State) {
+fn assert_same(one: &mut State, mut other: State) {
+    let other = &mut other;
     assert_eq!(one.position, other.position);
     assert_eq!(one.origins, other.origins);
     assert_eq!(one.membership, other.membership);
@@ -42,11 +43,11 @@ fn a_checkpoint_restores_everything() {
         "nothing is written before the checkpoint"
     );
     node.checkpoint();
-    assert_same(&node.state, &open(&node.store));
+    assert_same(&mut node.state, open(&node.store));
     // And again from there, where most rows have not changed.
     node.run(put("a", "2"));
     node.checkpoint();
-    assert_same(&node.state, &open(&node.store));
+    assert_same(&mut node.state, open(&node.store));
 }
 
 #[test]
@@ -62,20 +63,44 @@ fn applying_goes_on_while_a_checkpoint_is_written() {
     assert_eq!(open(&node.store).position, at_freeze);
     node.run(put("d", "3"));
     node.state.thaw();
-    verify(&node.state);
+    verify(&mut node.state);
     node.checkpoint();
-    assert_same(&node.state, &open(&node.store));
+    assert_same(&mut node.state, open(&node.store));
 }
 
 #[test]
-fn rewriting_a_topic_leaves_no_trail_in_the_layer() {
-    let mut node = Harness::new();
-    node.run(put("a", "1"));
-    let bytes = node.state.active_bytes();
-    for _ in 0..50 {
-        node.run(put("a", "2"));
-    }
-    assert_eq!(node.state.active_bytes(), bytes);
+fn rewriting_a_topic_leaves_its_positions_and_nothing_else() {
+    let written = |count: usize, payload: &str| {
+        let mut node = Harness::new();
+        for _ in 0..count {
+            node.run(put("a", payload));
+        }
+        node.state.active_bytes()
+    };
+    let (small, large) = ("x", "x".repeat(1000));
+    assert_eq!(
+        written(50, &large) - written(1, &large),
+        written(50, small) - written(1, small)
+    );
+}
+
+#[test]
+fn a_checkpoint_removes_what_earlier_ones_wrote_about_changed_topics() {
+    let mut node = busy_node();
+    node.checkpoint();
+    node.run(put("a", "2"));
+    node.run(delete("a/b"));
+    node.run(put("c", "was deleted"));
+    // Of what is frozen and not written yet, too.
+    let frozen = node.state.freeze();
+    node.run(put("a", "3"));
+    node.run(put("a/b", "back"));
+    node.store.write(frozen.to_batch()).unwrap();
+    verify_store(&node.store);
+    node.state.thaw();
+    verify(&mut node.state);
+    node.checkpoint();
+    assert_same(&mut node.state, open(&node.store));
 }
 
 #[test]

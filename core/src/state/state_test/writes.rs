@@ -135,7 +135,7 @@ fn a_batch_is_not_atomic() {
 #[test]
 fn an_event_takes_a_revision_and_stores_nothing() {
     let mut node = Harness::new();
-    let before = rows(&node.state);
+    let before = rows(&mut node.state);
     let (outcome, changes) = node.run_changes(event("a"));
     assert_eq!(outcome, Outcome::Published { revision: 1 });
     assert!(matches!(
@@ -145,5 +145,5 @@ fn an_event_takes_a_revision_and_stores_nothing() {
             ..
         }
     ));
-    assert_eq!(rows(&node.state), before);
+    assert_eq!(rows(&mut node.state), before);
 }
