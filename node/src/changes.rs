@@ -1,7 +1,8 @@
-//! The change ring: recent changes in order, in memory, bounded by bytes.
+//! The change ring: changes in order on their way to the dispatcher, in memory, bounded by bytes.
 //!
-//! The state machine writes it, one batch of changes a log entry; the dispatcher reads it. A reader that falls out of the
-//! ring, or meets an installed snapshot, is told so ([`Read::Gap`]) and must make up for it or close what it serves.
+//! The state machine writes it, one batch of changes a log entry; the dispatcher reads it, and what it has read is let go:
+//! memory that is used again at once is in the processor's cache, and a ring kept full never is. A reader that falls out of
+//! the ring, or meets an installed snapshot, is told so ([`Read::Gap`]) and must make up for it or close what it serves.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -50,6 +51,18 @@ struct Inner {
     bytes: usize,
 }
 
+impl Inner {
+    fn drop_oldest(&mut self) {
+        self.first += 1;
+        if let Some((batch, bytes)) = self.batches.pop_front() {
+            self.bytes -= bytes;
+            if let Some(last) = batch.changes.last() {
+                self.revision_before = last.revision;
+            }
+        }
+    }
+}
+
 /// Memory of a change beside its topic and payload, bytes, roughly.
 const CHANGE_OVERHEAD_BYTES: usize = 160;
 
@@ -80,14 +93,7 @@ impl ChangeRing {
         inner.batches.push_back((Arc::new(batch), bytes));
         inner.bytes += bytes;
         while inner.bytes > self.bytes_max && inner.batches.len() > 1 {
-            if let Some((batch, dropped)) = inner.batches.pop_front() {
-                inner.bytes -= dropped;
-                inner.first += 1;
-                inner.revision_before = batch
-                    .changes
-                    .last()
-                    .map_or(inner.revision_before, |change| change.revision);
-            }
+            inner.drop_oldest();
         }
         let end = inner.first + inner.batches.len() as u64;
         drop(inner);
@@ -106,21 +112,22 @@ impl ChangeRing {
         self.end.send_replace(end);
     }
 
-    /// Reads up to `count_max` batches from `position` on.
+    /// Reads up to `count_max` batches from `position` on, and drops those before it.
     #[must_use]
     pub fn read(&self, position: u64, count_max: usize) -> Read {
-        let inner = self.inner.lock();
-        let Some(offset) = position.checked_sub(inner.first) else {
+        let mut inner = self.inner.lock();
+        if position < inner.first {
             return Read::Gap {
                 next: inner.first,
                 revision: inner.revision_before,
             };
-        };
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        }
+        while inner.first < position {
+            inner.drop_oldest();
+        }
         let batches: Vec<_> = inner
             .batches
             .iter()
-            .skip(offset)
             .take(count_max)
             .map(|(batch, _)| Arc::clone(batch))
             .collect();
@@ -179,6 +186,21 @@ mod tests {
         assert_eq!(revisions(&ring.read(next, 10)), [4, 5]);
         assert_eq!(revisions(&ring.read(5, 10)), [] as [u64; 0]);
         assert_eq!(*ring.end().borrow(), 5);
+    }
+
+    #[test]
+    fn what_was_read_is_let_go() {
+        let ring = ChangeRing::new(1 << 20);
+        (1..=5).for_each(|revision| ring.push(batch(revision)));
+        let Read::Batches(_, next) = ring.read(0, 3) else {
+            panic!("a gap")
+        };
+        assert_eq!(ring.inner.lock().batches.len(), 5, "read, but perhaps not handled yet");
+        assert_eq!(revisions(&ring.read(next, 10)), [4, 5]);
+        assert_eq!(ring.inner.lock().batches.len(), 2);
+        let _ = ring.read(5, 1);
+        let inner = ring.inner.lock();
+        assert_eq!((inner.batches.len(), inner.bytes), (0, 0));
     }
 
     #[test]

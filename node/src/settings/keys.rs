@@ -348,7 +348,7 @@ pub static CHANGE_RING_BYTES: Key = bytes(
     64 * MIB,
     (MIB, 64 * GIB),
     r#"change_ring_bytes = "64 MiB""#,
-    "Recent changes held in memory for subscribers that lag",
+    "Applied changes held in memory until they are dispatched; connections are closed if they outgrow it",
 );
 /// `log_format`
 pub static LOG_FORMAT: Key = Key {

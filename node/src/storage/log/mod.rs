@@ -92,8 +92,8 @@ impl Default for LogSettings {
     fn default() -> Self {
         Self {
             segment_bytes: 64 * 1024 * 1024,
-            spare_count_max: 2,
-            cache_bytes: 32 * 1024 * 1024,
+            spare_count_max: 4,
+            cache_bytes: 8 * 1024 * 1024,
             write_bytes_max: 4 * 1024 * 1024,
             mark_bytes: 16 * 1024 * 1024,
             mark_idle: Duration::from_secs(1),
