@@ -1,12 +1,16 @@
-//! What a node takes from outside: time, chance, network and disk.
+//! What a node takes from outside: time, chance, network, disk and store.
 //!
 //! Settings are values and can be written down; components are things that run. The simulator replaces every one of them,
 //! so that the code above is the code that ships. Monotonic time is tokio's clock, which the simulator controls itself.
 
+use std::path::Path;
 use std::sync::Arc;
+
+use banyan_core::store::Store;
 
 use crate::net::Net;
 use crate::storage::disk::Disk;
+use crate::storage::lsm::LsmOpenError;
 
 /// Wall-clock time.
 pub trait Clock: Send + Sync {
@@ -44,6 +48,15 @@ impl Random for SystemRandom {
     }
 }
 
+/// Opens the store beneath a node's state.
+pub trait Stores: Send + Sync {
+    /// Opens the store in `directory`, creating it if there is none. `cache_bytes` bounds what it caches.
+    ///
+    /// # Errors
+    /// It is in use, or damaged.
+    fn open(&self, directory: &Path, cache_bytes: u64) -> Result<Arc<dyn Store>, LsmOpenError>;
+}
+
 /// Everything a node needs beside its settings.
 #[derive(Clone)]
 pub struct Components {
@@ -53,6 +66,8 @@ pub struct Components {
     pub random: Arc<dyn Random>,
     /// Listening and connecting.
     pub net: Arc<dyn Net>,
-    /// Files of the log.
+    /// Files: the log, and what is kept beside it.
     pub disk: Arc<dyn Disk>,
+    /// The checkpointed state.
+    pub stores: Arc<dyn Stores>,
 }

@@ -9,7 +9,8 @@
 //! | module | responsibility |
 //! |---|---|
 //! | [`settings`] | validated values |
-//! | [`components`], [`net`] | clock, randomness, network, disk: what the simulator replaces |
+//! | [`components`], [`net`] | clock, randomness, network, disk, store: what the simulator replaces |
+//! | [`simulation`] | what the simulator says where no component reaches |
 //! | [`storage`] | the log's segment files; the checkpointed state |
 //! | [`peer`] | frames, links and requests between nodes |
 //! | [`consensus`] | Raft: log store, state machine, network, read index, checkpoints |
@@ -37,4 +38,5 @@ pub mod playground;
 pub mod server;
 pub mod service;
 pub mod settings;
+pub mod simulation;
 pub mod storage;

@@ -21,6 +21,7 @@ use banyan_node::playground::{self, STOP_WHEN_STDIN_CLOSES};
 use banyan_node::settings::data_dir::DataDir;
 use banyan_node::settings::{self, flags};
 use banyan_node::storage::disk::SystemDisk;
+use banyan_node::storage::lsm::LsmStores;
 use banyan_node::{logging, server};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use tokio::signal::unix::{SignalKind, signal};
@@ -150,6 +151,7 @@ fn run_node(matches: &ArgMatches) -> Result<(), Failure> {
         random: Arc::new(SystemRandom),
         net: Arc::new(Tcp),
         disk: Arc::new(SystemDisk),
+        stores: Arc::new(LsmStores),
     };
 
     let runtime = tokio::runtime::Builder::new_multi_thread()

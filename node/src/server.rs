@@ -29,6 +29,7 @@ use crate::peer::{self, Lane, Peers};
 use crate::service::peer_requests::PeerRequests;
 use crate::service::{Identity, Service, ServiceSettings};
 use crate::settings::{Entry, Settings};
+use crate::storage::disk::Disk;
 use crate::storage::log::LogSettings;
 use crate::{http, mqtt};
 
@@ -123,7 +124,7 @@ impl Server {
     /// # Errors
     /// A listener, the log or the state could not be opened.
     pub async fn start(settings: Settings, components: Components) -> Result<Self, RunError> {
-        let cluster_id = cluster_id(&settings)?;
+        let cluster_id = cluster_id(&settings, &*components.disk)?;
         let peer_listener = listen(&components, "peers", &settings.peer.to_string()).await?;
         let mqtt_listeners = listen_all(&components, "MQTT", &settings.mqtt).await?;
         let http_listeners = listen_all(&components, "HTTP", &settings.http).await?;
@@ -255,6 +256,12 @@ impl Server {
         &self.service
     }
 
+    /// This node's replica of the shard.
+    #[must_use]
+    pub fn replica(&self) -> &Arc<Replica> {
+        &self.replica
+    }
+
     /// Where MQTT clients connect.
     #[must_use]
     pub fn mqtt_addresses(&self) -> &[SocketAddr] {
@@ -337,10 +344,13 @@ fn replica_settings(settings: &Settings, random: u64) -> ReplicaSettings {
 }
 
 /// The cluster's id: made from the initial members, which all of them are given alike, and kept in the data directory.
-fn cluster_id(settings: &Settings) -> Result<u64, RunError> {
+fn cluster_id(settings: &Settings, disk: &dyn Disk) -> Result<u64, RunError> {
     let path = settings.data_dir.join("cluster-id");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().map_err(|_| damaged(&path, "it holds no number")),
+    match disk.read(&path) {
+        Ok(text) => std::str::from_utf8(&text)
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .ok_or_else(|| damaged(&path, "it holds no number")),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => match &settings.entry {
             Entry::Bootstrap(members) => {
                 let mut members: Vec<_> = members
@@ -349,7 +359,7 @@ fn cluster_id(settings: &Settings) -> Result<u64, RunError> {
                     .collect();
                 members.sort();
                 let id = xxhash_rust::xxh3::xxh3_64(members.join(",").as_bytes());
-                write_synced(&path, &id.to_string()).map_err(|error| damaged(&path, &error.to_string()))?;
+                write_synced(disk, &path, &id.to_string()).map_err(|error| damaged(&path, &error.to_string()))?;
                 Ok(id)
             }
             _ => Err(RunError::Settings(format!(
@@ -365,17 +375,15 @@ fn damaged(path: &Path, why: &str) -> RunError {
     RunError::DataDirectory(format!("{} cannot be read: {why}", path.display()))
 }
 
-fn write_synced(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
+fn write_synced(disk: &dyn Disk, path: &Path, text: &str) -> std::io::Result<()> {
     let temporary = path.with_extension("new");
-    let mut file = std::fs::File::create(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    match path.parent() {
-        Some(parent) => std::fs::File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
+    let file = disk.open(&temporary, true)?;
+    file.set_len(0)?;
+    file.write_at(0, text.as_bytes())?;
+    file.sync()?;
+    drop(file);
+    disk.rename(&temporary, path)?;
+    disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
 async fn listen(components: &Components, service: &'static str, address: &str) -> Result<Box<dyn Listener>, RunError> {

@@ -94,6 +94,24 @@ impl LogHandle {
         self.log.purge_index_keeping(keep_bytes).unwrap_or(0)
     }
 
+    /// The vote last made durable.
+    pub fn vote(&self) -> Option<StoredVote> {
+        self.log.vote().ok().flatten()
+    }
+
+    /// The last purged entry and the last entry (the last purged one if the log is empty).
+    pub fn ends(&self) -> (Option<EntryId>, Option<EntryId>) {
+        self.log.ends().unwrap_or_default()
+    }
+
+    /// Entries of `range` that the log holds, consecutive; about a mebibyte of them at most.
+    ///
+    /// # Errors
+    /// The log has failed, or is closed.
+    pub fn read(&self, range: Range<u64>) -> Result<Vec<LogEntry>, LogError> {
+        self.log.read(range, READ_BYTES_MAX)
+    }
+
     /// Waits until everything asked of the log before is on disk.
     ///
     /// # Errors
@@ -266,7 +284,7 @@ fn to_log_id(id: EntryId) -> LogId {
     }
 }
 
-fn to_entry_id(id: LogId) -> EntryId {
+pub(super) fn to_entry_id(id: LogId) -> EntryId {
     EntryId {
         term: id.leader_id.term,
         node_id: id.leader_id.node_id,

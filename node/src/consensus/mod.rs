@@ -10,6 +10,7 @@
 //! | [`intake`] | the leader's end of the origin streams: from batches to log entries |
 //! | [`read_index`] | linearizable reads on any node |
 //! | [`replica`] | all of it together: this node's copy of the shard |
+//! | [`runtime`] | the tasks, time and chance that openraft is given |
 //! | [`wire`] | the one place that names bincode |
 
 pub mod checkpoint;
@@ -19,6 +20,7 @@ pub mod log_store;
 pub mod network;
 pub mod read_index;
 pub mod replica;
+pub mod runtime;
 pub mod snapshot;
 pub mod state_machine;
 pub mod types;

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::checkpoint;
 use super::checkpoint_mark::CheckpointMark;
 use super::intake::{self, Reject, Submission};
-use super::log_store::{LogHandle, LogStore};
+use super::log_store::{LogHandle, LogStore, to_entry_id};
 use super::network::NetworkFactory;
 use super::read_index::{ReadIndex, ReadIndexError};
 use super::state_machine::{Applied, ApplyObserver, SharedState, StateMachine};
@@ -28,8 +28,8 @@ use crate::changes::ChangeRing;
 use crate::components::Components;
 use crate::fatal::{Fatal, FatalError};
 use crate::peer::{Lane, Peers};
-use crate::storage::log::{LogError, LogSettings};
-use crate::storage::lsm::{LsmOpenError, LsmStore};
+use crate::storage::log::{EntryId, LogError, LogSettings, Vote};
+use crate::storage::lsm::LsmOpenError;
 
 /// Kinds of control requests that this module answers, beside Raft's own.
 pub mod request {
@@ -122,6 +122,23 @@ pub struct Progress {
     pub purged_index: u64,
 }
 
+/// Where a replica stands, by log ids: for those who check that replicas keep to the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogIds {
+    /// The vote that is on disk.
+    pub vote: Option<Vote>,
+    /// Last entry of the log, on disk or not.
+    pub last: Option<EntryId>,
+    /// Last entry of the log known to be committed.
+    pub committed: Option<EntryId>,
+    /// Last entry applied.
+    pub applied: Option<EntryId>,
+    /// Last entry that the snapshot covers.
+    pub snapshot: Option<EntryId>,
+    /// Last entry purged.
+    pub purged: Option<EntryId>,
+}
+
 /// This node's replica of the shard.
 pub struct Replica {
     node_id: NodeId,
@@ -157,7 +174,7 @@ impl Replica {
             Arc::new(move |error: &str| fatal.stop(FatalError::Storage(error.to_owned())))
         })?;
         let log = log_store.handle();
-        let store = Arc::new(LsmStore::open(&directory.join("state"), settings.cache_bytes)?);
+        let store = components.stores.open(&directory.join("state"), settings.cache_bytes)?;
         let mut state = State::open(store).map_err(|error| ReplicaOpenError::Damaged(error.to_string()))?;
         let applied_index = state.applied().map_or(0, |applied| applied.index);
         if applied_index < log.purged_index() {
@@ -347,6 +364,30 @@ impl Replica {
             applied_index: index(&metrics.last_applied),
             snapshot_index: index(&metrics.snapshot),
             purged_index: index(&metrics.purged),
+        }
+    }
+
+    /// Where this replica stands, by log ids.
+    #[must_use]
+    pub fn log_ids(&self) -> LogIds {
+        let applied = self.shared.view().applied.map(|applied| EntryId {
+            term: applied.term,
+            node_id: applied.node_id,
+            index: applied.index,
+        });
+        let (purged, last) = self.log.ends();
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let entry_id = |id: &Option<LogId>| id.map(to_entry_id);
+        // openraft tells its metrics after it has told the state machine.
+        let committed = entry_id(&metrics.local_committed).max(applied);
+        LogIds {
+            vote: self.log.vote(),
+            last,
+            committed,
+            applied,
+            snapshot: entry_id(&metrics.snapshot),
+            purged,
         }
     }
 

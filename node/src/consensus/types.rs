@@ -5,12 +5,15 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::runtime::Runtime;
+
 openraft::declare_raft_types!(
     /// openraft's types for Banyan: one entry is one encoded [`EntryData`], answered by nothing, since every node answers its
     /// own clients from its own apply.
     pub TypeConfig:
         D = EntryData,
         R = (),
+        AsyncRuntime = Runtime,
 );
 
 /// The application payload of a log entry: the immutable bytes of a `banyan_core::command` entry. Clones share them, so that

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::net::{BoxStream, Listener};
+use crate::simulation;
 
 /// Most connections at a time; more wait in the listener's backlog.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -84,6 +85,7 @@ async fn connection(stream: BoxStream, peer: SocketAddr, app: Router, shutdown: 
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        .auto_date_header(!simulation::is_active())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEADER_BYTES_MAX)

@@ -374,6 +374,9 @@ impl Driver {
             }
             sent += 1;
         }
+        if sent > 0 {
+            tracing::debug!(leader, sent, "sent the batches in flight again");
+        }
         self.stream.mark_oldest_handed(sent);
         self.stream.mark_sent(Instant::now());
     }

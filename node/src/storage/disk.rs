@@ -11,6 +11,7 @@ mod system;
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 pub use memory::MemoryDisk;
 pub use system::SystemDisk;
@@ -64,6 +65,12 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// The operating system's.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// How long the next write and sync take on a disk whose own calls return at once, as a simulated one's do. `None`, as on
+    /// every real disk: calls block for as long as they take.
+    fn latency(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// An open file.

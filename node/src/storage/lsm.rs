@@ -16,6 +16,8 @@ use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use parking_lot::RwLock;
 
+use crate::components::Stores;
+
 const CURRENT_KEY: &[u8] = b"current";
 const STORE_LSM: &str = "store";
 /// Bytes of one batch while a replacement is loaded.
@@ -98,6 +100,16 @@ impl LsmStore {
 
     fn lsm(&self) -> Keyspace {
         self.current.read().lsm.clone()
+    }
+}
+
+/// [`LsmStore`]s: what a node that is no simulation keeps its state in.
+#[derive(Debug, Default)]
+pub struct LsmStores;
+
+impl Stores for LsmStores {
+    fn open(&self, directory: &Path, cache_bytes: u64) -> Result<Arc<dyn Store>, LsmOpenError> {
+        Ok(Arc::new(LsmStore::open(directory, cache_bytes)?))
     }
 }
 

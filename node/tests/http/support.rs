@@ -9,6 +9,7 @@ use banyan_node::net::Tcp;
 use banyan_node::server::Server;
 use banyan_node::settings::{Address, Entry, Member, Settings};
 use banyan_node::storage::disk::SystemDisk;
+use banyan_node::storage::lsm::LsmStores;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -71,6 +72,7 @@ impl Node {
             random: Arc::new(SystemRandom),
             net: Arc::new(Tcp),
             disk: Arc::new(SystemDisk),
+            stores: Arc::new(LsmStores),
         };
         let runtime = Runtime::new().unwrap();
         let server = runtime.block_on(Server::start(settings, components)).unwrap();

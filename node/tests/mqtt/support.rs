@@ -12,6 +12,7 @@ use banyan_node::server::Server;
 use banyan_node::service::Service;
 use banyan_node::settings::{Address, Entry, Member, Settings};
 use banyan_node::storage::disk::SystemDisk;
+use banyan_node::storage::lsm::LsmStores;
 use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -78,6 +79,7 @@ impl Node {
             random: Arc::new(SystemRandom),
             net: Arc::new(Tcp),
             disk: Arc::new(SystemDisk),
+            stores: Arc::new(LsmStores),
         };
         let runtime = Runtime::new().expect("a runtime");
         let server = runtime

@@ -105,6 +105,29 @@ impl MemoryDisk {
             .collect()
     }
 
+    /// Names and bytes as they would be found after a loss of power that takes all that is not synced.
+    pub fn durable_files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let contents = self.0.lock();
+        contents
+            .names_durable
+            .iter()
+            .map(|(path, id)| (path.clone(), contents.files[id].durable.clone()))
+            .collect()
+    }
+
+    /// Changes the bits `mask` of the byte at `offset` of `path` behind everybody's back, where there is such a byte.
+    pub fn damage(&self, path: &Path, offset: usize, mask: u8) {
+        let mut contents = self.0.lock();
+        let Ok(id) = contents.id(path) else { return };
+        if let Some(file) = contents.files.get_mut(&id) {
+            for bytes in [&mut file.visible, &mut file.durable] {
+                if let Some(byte) = bytes.get_mut(offset) {
+                    *byte ^= mask;
+                }
+            }
+        }
+    }
+
     /// Number of calls so far that write, sync, rename, remove or create.
     pub fn calls(&self) -> u64 {
         self.0.lock().calls

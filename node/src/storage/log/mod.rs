@@ -10,6 +10,7 @@
 //! | `vote` | the vote, in two slots |
 //! | `mark` | up to where the log is known to be on disk |
 //! | `recovery` | opening: what is a torn append, and what is damage |
+//! | `task` | the writer on a simulated disk |
 //! | `shared`, `read` | the newest entries in memory, older ones from the files |
 //!
 //! Guarantees:
@@ -34,6 +35,7 @@ mod segment;
 mod shared;
 mod slots;
 mod spare;
+mod task;
 mod vote;
 mod writer;
 
@@ -62,6 +64,7 @@ pub use vote::Vote;
 
 use recovery::{Recovered, RecoverySettings};
 use shared::{Counters, Flushed, Op, Shared, State};
+use task::WriterTask;
 use writer::{Active, BatchBuffer, Writer, WriterSettings};
 
 use crate::storage::disk::Disk;
@@ -84,7 +87,8 @@ pub struct LogSettings {
     /// Mixed into checksums and tags, so that nobody can craft a payload that looks like a record. Draw it at random;
     /// it counts only for a directory that is created.
     pub salt: u32,
-    /// Whether the writer runs on a thread of its own. Without one every call does its work itself, for the simulator.
+    /// Whether the writer runs beside those who call: on a thread of its own, or as a task if the disk is a simulated one
+    /// ([`Disk::latency`]). Otherwise every call does its work itself.
     pub thread: bool,
 }
 
@@ -115,6 +119,7 @@ pub struct Log {
 enum WriterHandle {
     /// Whoever queues.
     Inline(Box<Writer>),
+    Task(WriterTask),
     Thread(JoinHandle<()>),
     Stopped,
 }
@@ -173,6 +178,7 @@ impl Log {
             counters: Counters::default(),
             on_fatal,
         });
+        let simulated = disk.latency().is_some();
         let mut writer = Box::new(Writer {
             shared: Arc::clone(&shared),
             disk,
@@ -181,7 +187,7 @@ impl Log {
                 segment_bytes,
                 write_bytes_max: settings.write_bytes_max,
                 mark_bytes: settings.mark_bytes,
-                prefill: settings.thread,
+                prefill: settings.thread && !simulated,
             },
             active,
             vote,
@@ -196,7 +202,9 @@ impl Log {
             unmarked_bytes: 0,
             lock: Some(lock),
         });
-        let writer = if settings.thread {
+        let writer = if settings.thread && simulated {
+            WriterHandle::Task(WriterTask::start(writer, settings.mark_idle))
+        } else if settings.thread {
             let mark_idle = settings.mark_idle;
             let thread = std::thread::Builder::new().name("banyan-log".to_owned());
             let spawned = thread.spawn(move || run_writer(&mut writer, mark_idle));
@@ -387,6 +395,9 @@ impl Log {
             state.stopping = true;
         }
         self.wake();
+        if let WriterHandle::Task(task) = &*self.writer.lock() {
+            task.drain();
+        }
         let result = receiver.recv().unwrap_or_else(|_| Err(self.shared.failure()));
         self.stop();
         result
@@ -395,16 +406,10 @@ impl Log {
     /// Has what is queued carried out.
     fn wake(&self) {
         self.shared.wake.notify_one();
-        if let Some(mut writer) = self.writer.try_lock()
-            && let WriterHandle::Inline(writer) = &mut *writer
-        {
-            loop {
-                let mut queue = std::mem::take(&mut self.shared.state.lock().queue);
-                if queue.is_empty() {
-                    break;
-                }
-                writer.drain(&mut queue);
-            }
+        match self.writer.try_lock().as_deref_mut() {
+            Some(WriterHandle::Inline(writer)) => writer.drain_queue(),
+            Some(WriterHandle::Task(task)) => task.wake(),
+            _ => {}
         }
     }
 
@@ -412,9 +417,13 @@ impl Log {
         self.shared.state.lock().stopping = true;
         self.wake();
         let stopped = std::mem::replace(&mut *self.writer.lock(), WriterHandle::Stopped);
-        if let WriterHandle::Thread(thread) = stopped {
-            // A panic of the writer has poisoned the log already.
-            let _ = thread.join();
+        match stopped {
+            WriterHandle::Thread(thread) => {
+                // A panic of the writer has poisoned the log already.
+                let _ = thread.join();
+            }
+            WriterHandle::Task(task) => task.drain(),
+            WriterHandle::Inline(_) | WriterHandle::Stopped => {}
         }
     }
 }

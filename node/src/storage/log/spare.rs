@@ -62,7 +62,14 @@ impl Spares {
     }
 
     /// Begins to prefill a file on a thread of its own, unless one is ready or coming.
+    ///
+    /// # Errors
+    /// No thread can be started; or the file that was coming could not be prefilled. That must be known soon, and not only
+    /// when the file is needed, perhaps hours later.
     pub(super) fn prepare(&mut self) -> Result<(), LogError> {
+        if let Some(prefilled) = self.coming.take_if(|coming| coming.is_finished()) {
+            self.ready.push(join(prefilled)?);
+        }
         if self.coming.is_some() || !self.ready.is_empty() {
             return Ok(());
         }
@@ -84,11 +91,7 @@ impl Spares {
                 return Ok(path);
             }
             if let Some(coming) = self.coming.take() {
-                return coming.join().unwrap_or_else(|_| {
-                    Err(LogError::Poisoned {
-                        reason: "the thread that prefills segments panicked".to_owned(),
-                    })
-                });
+                return join(coming);
             }
         }
         let path = self.next_path();
@@ -125,6 +128,14 @@ impl Drop for Spares {
     }
 }
 
+fn join(prefilled: JoinHandle<Result<PathBuf, LogError>>) -> Result<PathBuf, LogError> {
+    prefilled.join().unwrap_or_else(|_| {
+        Err(LogError::Poisoned {
+            reason: "the thread that prefills segments panicked".to_owned(),
+        })
+    })
+}
+
 /// Writes a file of `bytes` zeros; it has its name only once it is complete.
 ///
 /// `gently`: each piece is synced, so that the log's own syncs do not queue behind all of it.
@@ -142,4 +153,38 @@ fn create(disk: &dyn Disk, path: &Path, bytes: u64, gently: bool) -> Result<(), 
         }
     }
     disk.rename(&beside, path).context("rename", &beside)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::storage::disk::MemoryDisk;
+
+    fn wait_for_prefill(spares: &Spares) {
+        while !spares.coming.as_ref().is_some_and(JoinHandle::is_finished) {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_prefill_that_failed_is_told_of_before_the_file_is_needed() {
+        let disk = MemoryDisk::new();
+        let dir = Path::new("log");
+        disk.create_dir_all(dir).unwrap();
+        let mut spares = Spares::open(Arc::new(disk.clone()), dir, 8192, 2, &[]).unwrap();
+
+        disk.fail_once_at(disk.calls() + 2, io::ErrorKind::StorageFull);
+        spares.prepare().unwrap();
+        wait_for_prefill(&spares);
+        assert!(spares.prepare().is_err());
+
+        spares.prepare().unwrap();
+        wait_for_prefill(&spares);
+        spares.prepare().unwrap();
+        assert!(spares.coming.is_none(), "one is ready");
+        let taken = spares.take(8192).unwrap();
+        assert_eq!(disk.read(&taken).unwrap().len(), 8192);
+    }
 }

@@ -105,6 +105,17 @@ impl Writer {
         }
     }
 
+    /// Carries out all that is queued.
+    pub(super) fn drain_queue(&mut self) {
+        loop {
+            let mut queue = std::mem::take(&mut self.shared.state.lock().queue);
+            if queue.is_empty() {
+                return;
+            }
+            self.drain(&mut queue);
+        }
+    }
+
     /// Advances the mark to the end of the log: called when nothing has been queued for a while.
     pub(super) fn idle(&mut self) {
         if self.unmarked_bytes > 0

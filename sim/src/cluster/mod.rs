@@ -1,0 +1,286 @@
+//! A simulated cluster: whole nodes and one host of clients, driven step by step.
+//!
+//! | module | concept |
+//! |---|---|
+//! | [`node`] | one node over all its lives |
+//! | [`links`] | the state of the network between hosts |
+//! | [`log`] | the committed log, collected from nodes as they apply |
+//! | [`observe`] | what nodes show at one moment |
+
+pub mod links;
+pub mod log;
+pub mod node;
+pub mod observe;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use self::links::Links;
+use self::node::{Knobs, SimNode};
+use crate::components::net::Wire;
+use crate::components::random::stream;
+use crate::history::Time;
+use crate::trace::Trace;
+
+/// One step of the simulation.
+pub const TICK: Duration = Duration::from_millis(1);
+/// The host that all clients run on.
+pub const CLIENTS: &str = "clients";
+/// Most segments in flight of one TCP connection: turmoil's does not slow senders down.
+const TCP_CAPACITY: usize = 65_536;
+
+/// How a cluster is built.
+#[derive(Debug, Clone)]
+pub struct ClusterSettings {
+    /// All its chance.
+    pub seed: u64,
+    /// Nodes, with ids from 1.
+    pub node_count: u64,
+    /// Shortest and longest time of a message on a link.
+    pub latency: (Duration, Duration),
+    /// Settings of all nodes.
+    pub knobs: Knobs,
+}
+
+/// What the run did to the cluster, and what nodes did by themselves.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClusterCounters {
+    /// Crashes.
+    pub crashes: u64,
+    /// Crashes in the middle of a write.
+    pub torn: u64,
+    /// Restarts.
+    pub restarts: u64,
+    /// Nodes that stopped by themselves.
+    pub stops: u64,
+    /// Nodes that refused to start on a damaged disk.
+    pub refusals: u64,
+}
+
+/// Nodes, network and clients.
+pub struct Cluster {
+    sim: turmoil::Sim<'static>,
+    nodes: BTreeMap<u64, Arc<SimNode>>,
+    links: Links,
+    wire: Arc<Wire>,
+    trace: Trace,
+    random: StdRng,
+    up: BTreeSet<u64>,
+    /// Crashing, as soon as the next write comes.
+    dying: BTreeMap<u64, Time>,
+    now: Time,
+    counters: ClusterCounters,
+}
+
+impl Cluster {
+    /// A cluster of nodes that start with the first step.
+    #[must_use]
+    pub fn new(settings: &ClusterSettings, trace: Trace) -> Self {
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(stream(settings.seed, "turmoil").random())
+            .epoch(std::time::UNIX_EPOCH)
+            .tick_duration(TICK)
+            .simulation_duration(Duration::from_secs(1_000_000_000))
+            .min_message_latency(settings.latency.0)
+            .max_message_latency(settings.latency.1)
+            .tcp_capacity(TCP_CAPACITY)
+            .build();
+        let wire = Wire::new(stream(settings.seed, "wire"));
+        let ids: Vec<u64> = (1..=settings.node_count).collect();
+        let mut nodes = BTreeMap::new();
+        for id in &ids {
+            let node = Arc::new(SimNode::new(*id, &ids, settings, Arc::clone(&wire)));
+            nodes.insert(*id, Arc::clone(&node));
+            sim.host(links::host(*id), move || Arc::clone(&node).live());
+        }
+        Self {
+            sim,
+            up: ids.iter().copied().collect(),
+            links: Links::new(&ids),
+            nodes,
+            wire,
+            trace,
+            random: stream(settings.seed, "crash"),
+            dying: BTreeMap::new(),
+            now: 0,
+            counters: ClusterCounters::default(),
+        }
+    }
+
+    /// Runs `clients` on the host of the clients.
+    pub fn start_clients<F>(&mut self, clients: F)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        self.sim.client(CLIENTS, async move {
+            clients.await;
+            Ok(())
+        });
+    }
+
+    /// One [`TICK`] passes.
+    ///
+    /// # Panics
+    /// If a node does: a broken invariant of its own.
+    pub fn step(&mut self) {
+        self.sim.step().expect("hosts end with the simulation");
+        self.now = self.sim.elapsed().as_micros() as u64;
+        self.bury();
+    }
+
+    /// Time passed, microseconds.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// All nodes by id, running or not.
+    #[must_use]
+    pub fn nodes(&self) -> &BTreeMap<u64, Arc<SimNode>> {
+        &self.nodes
+    }
+
+    /// The nodes that run.
+    #[must_use]
+    pub fn up(&self) -> &BTreeSet<u64> {
+        &self.up
+    }
+
+    /// The nodes whose power is about to go.
+    #[must_use]
+    pub fn is_dying(&self, id: u64) -> bool {
+        self.dying.contains_key(&id)
+    }
+
+    /// The cables.
+    #[must_use]
+    pub fn wire(&self) -> &Arc<Wire> {
+        &self.wire
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> ClusterCounters {
+        self.counters
+    }
+
+    /// The node that most others that run take for their leader, of the newest term.
+    #[must_use]
+    pub fn leader(&self) -> Option<u64> {
+        let running = self.up.iter().filter_map(|id| self.nodes[id].server());
+        let leaderships = running.map(|server| *server.replica().leadership().borrow());
+        leaderships
+            .filter_map(|leadership| leadership.leader.map(|leader| (leadership.term, leader)))
+            .max()
+            .map(|(_, leader)| leader)
+    }
+
+    /// Adds an event of the run itself.
+    pub fn note(&self, text: impl Into<String>) {
+        self.trace.add(self.now, "-", text);
+    }
+
+    /// The power of node `id` goes: at once, or in the middle of one of its next writes. What it had not synced is lost in
+    /// part. `silent`: the other ends of its connections hear nothing of it.
+    pub fn crash(&mut self, id: u64, torn: bool, silent: bool) {
+        if !self.up.contains(&id) || self.dying.contains_key(&id) {
+            return;
+        }
+        if torn {
+            let changes = self.random.random_range(0..6);
+            self.nodes[&id].disk().lose_power_after(changes);
+            // A node that writes nothing is cut off all the same.
+            self.dying.insert(id, self.now + 300_000);
+            return;
+        }
+        self.kill(id, "crash", silent);
+    }
+
+    /// Starts node `id` again.
+    pub fn restart(&mut self, id: u64) {
+        if self.up.insert(id) {
+            self.counters.restarts += 1;
+            self.trace.add(self.now, self.nodes[&id].name(), "restart");
+            self.sim.bounce(self.nodes[&id].name());
+        }
+    }
+
+    fn kill(&mut self, id: u64, how: &str, silent: bool) {
+        let node = Arc::clone(&self.nodes[&id]);
+        let others: Vec<String> = self.others(id);
+        if silent {
+            others
+                .iter()
+                .for_each(|other| self.sim.partition(node.name(), other.as_str()));
+        }
+        self.trace.add(
+            self.now,
+            node.name(),
+            if silent {
+                format!("{how}, silently")
+            } else {
+                how.to_owned()
+            },
+        );
+        self.counters.crashes += 1;
+        let random = &mut self.random;
+        // All, nothing, or each piece by chance.
+        let bias = [0.0, 0.5, 1.0][random.random_range(0..3)];
+        node.disk().crash(&mut |choices| match random.random_bool(bias) {
+            true => random.random_range(0..choices),
+            false => 0,
+        });
+        self.sim.crash(node.name());
+        node.buried();
+        self.up.remove(&id);
+        self.dying.remove(&id);
+        if silent {
+            self.links.restore(&self.sim, node.name(), &others);
+        }
+    }
+
+    fn others(&self, id: u64) -> Vec<String> {
+        let nodes = self.nodes.values().filter(|node| node.id() != id);
+        nodes
+            .map(|node| node.name().to_owned())
+            .chain([CLIENTS.to_owned()])
+            .collect()
+    }
+
+    /// Takes away nodes that have ended.
+    fn bury(&mut self) {
+        let up: Vec<u64> = self.up.iter().copied().collect();
+        for id in up {
+            let node = Arc::clone(&self.nodes[&id]);
+            if let Some(since) = self.dying.get(&id) {
+                if node.disk().is_lost() || self.now >= *since {
+                    if node.disk().is_lost() {
+                        self.counters.torn += 1;
+                    }
+                    self.kill(id, "crash in the middle of a write", false);
+                }
+            } else if let Some(exit) = node.exit() {
+                self.counters.stops += 1;
+                self.counters.refusals += u64::from(exit.is_refusal);
+                self.trace.add(self.now, node.name(), format!("ended: {}", exit.reason));
+                self.kill(id, "its process is gone", false);
+            }
+        }
+    }
+
+    /// Changes the state of links by `change` and applies it.
+    pub fn change_links(&mut self, change: impl FnOnce(&mut Links)) {
+        change(&mut self.links);
+        self.links.apply(&self.sim);
+    }
+
+    /// Sets the longest time of a message between two hosts.
+    pub fn set_latency(&self, a: &str, b: &str, max: Duration) {
+        self.sim.set_link_max_message_latency(a, b, max);
+    }
+}

@@ -1,0 +1,241 @@
+//! One node over all its lives.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+
+use banyan_node::components::Components;
+use banyan_node::consensus::replica::ReplicaOpenError;
+use banyan_node::server::{RunError, Server};
+use banyan_node::settings::{Address, Entry, Member, Settings};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use super::ClusterSettings;
+use super::links::host;
+use crate::components::clock::SimClock;
+use crate::components::disk::SimDisk;
+use crate::components::net::{HTTP_PORT, MQTT_PORT, PEER_PORT, SimNet, Wire};
+use crate::components::random::{SimRandom, stream};
+use crate::components::store::SimStores;
+
+/// Settings that a run turns, the same for all nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Knobs {
+    /// Size of a segment of the log.
+    pub log_segment_bytes: u64,
+    /// Log kept for followers that lag.
+    pub log_keep_bytes: u64,
+    /// Changes between two checkpoints.
+    pub checkpoint_bytes: usize,
+    /// Ring of recent changes.
+    pub change_ring_bytes: usize,
+    /// How long a write may wait.
+    pub write_timeout_ms: u64,
+    /// Heartbeats, and shortest and longest election timeout.
+    pub heartbeat_ms: u64,
+    /// As above.
+    pub election_timeout_ms: (u64, u64),
+    /// What may wait for one client.
+    pub outbound_bytes_max: usize,
+    /// Unacknowledged messages taken from one client.
+    pub receive_maximum: u16,
+}
+
+/// Why a process ended by itself.
+#[derive(Debug, Clone)]
+pub struct Exit {
+    /// In its own words.
+    pub reason: String,
+    /// It refused to start on what it found on its disk.
+    pub is_refusal: bool,
+}
+
+/// A node: what is left of it when its process is gone, and its process while it runs.
+pub struct SimNode {
+    id: u64,
+    name: String,
+    settings: Settings,
+    seed: u64,
+    disk: SimDisk,
+    stores: Arc<SimStores>,
+    clock: Arc<SimClock>,
+    net: SimNet,
+    lives: AtomicU32,
+    server: Mutex<Weak<Server>>,
+    runtime: Mutex<Option<Handle>>,
+    exit: Mutex<Option<Exit>>,
+    /// The last life that refused to start.
+    refused: Mutex<Option<u32>>,
+}
+
+impl SimNode {
+    /// Node `id` of the cluster of `ids`.
+    pub(super) fn new(id: u64, ids: &[u64], settings: &ClusterSettings, wire: Arc<Wire>) -> Self {
+        let name = host(id);
+        let disk = SimDisk::new(stream(settings.seed, &format!("disk of {name}")));
+        Self {
+            id,
+            settings: node_settings(id, ids, &settings.knobs),
+            seed: settings.seed,
+            stores: Arc::new(SimStores::new(disk.clone())),
+            disk,
+            clock: Arc::default(),
+            net: SimNet::new(wire),
+            lives: AtomicU32::new(0),
+            server: Mutex::default(),
+            runtime: Mutex::default(),
+            exit: Mutex::default(),
+            refused: Mutex::default(),
+            name,
+        }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Name of its host.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its disk.
+    #[must_use]
+    pub fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+
+    /// What it keeps its state in.
+    #[must_use]
+    pub fn stores(&self) -> &SimStores {
+        &self.stores
+    }
+
+    /// Its wall clock.
+    #[must_use]
+    pub fn clock(&self) -> &SimClock {
+        &self.clock
+    }
+
+    /// Where its log is.
+    #[must_use]
+    pub fn log_directory(&self) -> PathBuf {
+        self.settings.data_dir.join("log")
+    }
+
+    /// Its restarts so far.
+    #[must_use]
+    pub fn life(&self) -> u32 {
+        self.lives.load(Ordering::Relaxed).saturating_sub(1)
+    }
+
+    /// The running server; `None` while it starts, and when it is gone.
+    #[must_use]
+    pub fn server(&self) -> Option<Arc<Server>> {
+        self.server.lock().upgrade()
+    }
+
+    /// Tasks of its process.
+    #[must_use]
+    pub fn task_count(&self) -> u64 {
+        let runtime = self.runtime.lock();
+        runtime
+            .as_ref()
+            .map_or(0, |runtime| runtime.metrics().num_alive_tasks() as u64)
+    }
+
+    /// Why it ended by itself, if it did.
+    #[must_use]
+    pub fn exit(&self) -> Option<Exit> {
+        self.exit.lock().clone()
+    }
+
+    /// Whether its latest life refused to start on what it found on its disk.
+    #[must_use]
+    pub fn has_refused(&self) -> bool {
+        *self.refused.lock() == Some(self.life())
+    }
+
+    /// Its process was taken away.
+    pub(super) fn buried(&self) {
+        *self.exit.lock() = None;
+        *self.server.lock() = Weak::new();
+        *self.runtime.lock() = None;
+    }
+
+    /// One life: until the host is crashed.
+    pub(super) async fn live(self: Arc<Self>) -> turmoil::Result {
+        let life = self.lives.fetch_add(1, Ordering::Relaxed);
+        *self.runtime.lock() = Some(Handle::current());
+        let random = stream(self.seed, &format!("life {life} of {}", self.name));
+        let components = Components {
+            clock: Arc::clone(&self.clock) as _,
+            random: Arc::new(SimRandom::new(random)),
+            net: Arc::new(self.net.clone()),
+            disk: Arc::new(self.disk.clone()),
+            stores: Arc::clone(&self.stores) as _,
+        };
+        let exit = match Server::start(self.settings.clone(), components).await {
+            Ok(server) => {
+                let server = Arc::new(server);
+                *self.server.lock() = Arc::downgrade(&server);
+                let error = server.fatal().wait().await;
+                Exit {
+                    reason: error.to_string(),
+                    is_refusal: false,
+                }
+            }
+            Err(error) => Exit {
+                is_refusal: is_refusal(&error),
+                reason: error.to_string(),
+            },
+        };
+        if exit.is_refusal {
+            *self.refused.lock() = Some(life);
+        }
+        *self.exit.lock() = Some(exit);
+        // The run sees it after this step, and takes the host away with all its tasks, as the end of a process does.
+        std::future::pending().await
+    }
+}
+
+/// Whether a node does not start because of what it found, as opposed to a disk that does not work.
+fn is_refusal(error: &RunError) -> bool {
+    match error {
+        RunError::Open(ReplicaOpenError::Log(error)) => error.is_damage(),
+        RunError::Open(ReplicaOpenError::Lsm(_) | ReplicaOpenError::Damaged(_)) => true,
+        _ => false,
+    }
+}
+
+fn node_settings(id: u64, ids: &[u64], knobs: &Knobs) -> Settings {
+    let address = |host: &str, port: u16| Address::parse(&format!("{host}:{port}")).expect("a valid address");
+    let members = ids.iter().map(|id| Member {
+        node_id: *id,
+        address: address(&host(*id), PEER_PORT),
+    });
+    Settings {
+        mqtt: vec![address("0.0.0.0", MQTT_PORT)],
+        http: vec![address("0.0.0.0", HTTP_PORT)],
+        peer: address("0.0.0.0", PEER_PORT),
+        peer_advertise: address(&host(id), PEER_PORT),
+        entry: Entry::Bootstrap(members.collect()),
+        allow_anonymous: true,
+        insecure_peers: true,
+        write_timeout_ms: knobs.write_timeout_ms,
+        heartbeat_ms: knobs.heartbeat_ms,
+        election_timeout_min_ms: knobs.election_timeout_ms.0,
+        election_timeout_max_ms: knobs.election_timeout_ms.1,
+        log_segment_bytes: knobs.log_segment_bytes,
+        log_keep_bytes: knobs.log_keep_bytes,
+        checkpoint_bytes: knobs.checkpoint_bytes,
+        change_ring_bytes: knobs.change_ring_bytes,
+        outbound_bytes_max: knobs.outbound_bytes_max,
+        receive_maximum: knobs.receive_maximum,
+        ..Settings::defaults(id, format!("/{}", host(id)))
+    }
+}

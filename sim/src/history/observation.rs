@@ -1,0 +1,158 @@
+//! What nodes and their disks show at one moment.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::{Seen, Time};
+
+/// A log id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogIdSeen {
+    /// Term of the leader that appended the entry.
+    pub term: u64,
+    /// That leader.
+    pub leader: u64,
+    /// Log index.
+    pub index: u64,
+}
+
+/// `term-leader-index`.
+impl fmt::Display for LogIdSeen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.term, self.leader, self.index)
+    }
+}
+
+/// What a node shows the observer at one moment: in the simulator read from its server between two steps; of a real
+/// process from `GET /v1/cluster`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeObservation {
+    /// When.
+    pub at: Time,
+    /// The node.
+    pub node: u64,
+    /// Its restarts so far.
+    pub life: u32,
+    /// Its term.
+    pub term: u64,
+    /// Whom it votes for in that term.
+    pub vote_for: Option<u64>,
+    /// Whom it takes for the leader.
+    pub leader: Option<u64>,
+    /// Whether it takes itself for the leader.
+    pub is_leader: bool,
+    /// The last entry of its log; the zero id before the first.
+    pub last_log: LogIdSeen,
+    /// Up to where it knows the log to be committed.
+    pub committed: Option<LogIdSeen>,
+    /// Up to where it has applied.
+    pub applied: Option<LogIdSeen>,
+    /// The last entry of its snapshot or checkpoint.
+    pub snapshot: Option<LogIdSeen>,
+    /// The last entry that it has purged.
+    pub purged: Option<LogIdSeen>,
+    /// Revision of its state.
+    pub revision: u64,
+    /// Digest of its state at `applied`.
+    pub digest: u128,
+    /// Sizes that must stay bounded, by name: tasks, queues, buffers. Empty if none can be told.
+    pub gauges: BTreeMap<&'static str, u64>,
+}
+
+impl NodeObservation {
+    /// Whether it leads under a leader id of its own. A node may take itself for the leader a moment longer than its vote
+    /// says.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.is_leader && self.vote_for.is_none_or(|voted| voted == self.node)
+    }
+}
+
+/// What a node would find in its log if it crashed now and lost all that is not synced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DurableLog {
+    /// The node, running or not.
+    pub node: u64,
+    /// Up to where the log was purged: what is at or below is in a synced checkpoint.
+    pub purged: Option<LogIdSeen>,
+    /// Ids of the synced entries, ascending and consecutive. May leave out entries at or below the lowest committed index
+    /// that was observed before; such count as durable.
+    pub entries: Vec<LogIdSeen>,
+}
+
+/// What a snapshot or checkpoint holds, found by opening a copy of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotSeen {
+    /// The node that made it.
+    pub node: u64,
+    /// Its last entry.
+    pub id: LogIdSeen,
+    /// Digest of a full scan of what it holds.
+    pub digest: u128,
+}
+
+/// One moment of the run.
+#[derive(Debug, Clone, Copy)]
+pub struct Observation<'a> {
+    /// When.
+    pub at: Time,
+    /// The running nodes.
+    pub nodes: &'a [NodeObservation],
+    /// The durable logs of all nodes, when they were looked at in this moment; empty otherwise. The looks must be those of
+    /// the same moment as `nodes`.
+    pub disks: &'a [DurableLog],
+    /// Snapshots that were made since the last observation, as far as they were looked at.
+    pub snapshots: &'a [SnapshotSeen],
+    /// The voters.
+    pub voters: &'a [u64],
+}
+
+/// An entry of the committed log as the run saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommittedEntry {
+    /// Log index.
+    pub index: u64,
+    /// Log id.
+    pub id: LogIdSeen,
+    /// The entry's bytes; `None`: blank or membership.
+    pub payload: Option<Bytes>,
+}
+
+/// The committed log by index, filled by the observer from the entries that nodes applied.
+pub type CommittedLog = BTreeMap<u64, CommittedEntry>;
+
+/// What a node holds at the end of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinalState {
+    /// The node.
+    pub node: u64,
+    /// Up to where it has applied.
+    pub applied: Option<LogIdSeen>,
+    /// Revision of its state.
+    pub revision: u64,
+    /// The digest that it kept while applying.
+    pub digest: u128,
+    /// The digest of a full scan; `None` if it could not be made.
+    pub scanned_digest: Option<u128>,
+    /// Topics that hold a value; `None` if they could not be read.
+    pub topics: Option<BTreeMap<String, Seen>>,
+}
+
+/// What checks need to know about how the run was set up.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunSettings {
+    /// The voters.
+    pub voters: Vec<u64>,
+    /// The nodes that live and reach each other after the healing. Empty: there was no healing.
+    pub core: Vec<u64>,
+    /// When faults stopped; `None`: there was no healing.
+    pub healed_at: Option<Time>,
+    /// Longest election timeout, microseconds.
+    pub election_timeout_us: u64,
+    /// The longest time after which a client gives up on an answer, microseconds.
+    pub client_timeout_us: u64,
+    /// Whether to search for a linearization of every topic from the client's side too, without the log.
+    pub black_box: bool,
+}

@@ -1,0 +1,155 @@
+//! Where clients write what they did and saw.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Answer, Delivery, Operation, Subscription, Time};
+
+/// Tells the time of the run.
+pub type Now = Arc<dyn Fn() -> Time + Send + Sync>;
+
+/// Everything the clients of a run did and saw.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    /// In the order in which they were sent.
+    pub operations: Vec<Operation>,
+    /// In the order in which they were asked for.
+    pub subscriptions: Vec<Subscription>,
+    /// What a client saw a node do against the protocol that it speaks.
+    pub protocol_errors: Vec<ProtocolError>,
+}
+
+/// A node did something against the protocol that it speaks with a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProtocolError {
+    /// When.
+    pub at: Time,
+    /// The client.
+    pub client: u32,
+    /// The node.
+    pub node: u64,
+    /// What, as part of a sentence.
+    pub what: String,
+}
+
+/// Number of an operation in its history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OpId(pub usize);
+
+/// Number of a subscription in its history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SubId(pub usize);
+
+/// A history that is being written. Clones write the same one.
+#[derive(Debug, Clone, Default)]
+pub struct Recorder {
+    history: Arc<Mutex<History>>,
+}
+
+impl Recorder {
+    /// An empty history.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A client is about to send a request.
+    #[must_use]
+    pub fn begin(&self, operation: Operation) -> OpId {
+        let mut history = self.lock();
+        history.operations.push(operation);
+        OpId(history.operations.len() - 1)
+    }
+
+    /// The answer is there, or the client has given up.
+    ///
+    /// # Panics
+    /// If the operation is of another history, or was finished before.
+    pub fn finish(&self, id: OpId, at: Time, answer: Answer) {
+        let mut history = self.lock();
+        let operation = &mut history.operations[id.0];
+        assert!(operation.answer.is_none(), "operation {id:?} is answered twice");
+        operation.returned_at = Some(at);
+        operation.answer = Some(answer);
+    }
+
+    /// A client is about to send SUBSCRIBE.
+    #[must_use]
+    pub fn subscribe(&self, subscription: Subscription) -> SubId {
+        let mut history = self.lock();
+        history.subscriptions.push(subscription);
+        SubId(history.subscriptions.len() - 1)
+    }
+
+    /// SUBACK is there: the retained messages are those of `revision`.
+    ///
+    /// # Panics
+    /// As [`deliver`](Self::deliver).
+    pub fn granted(&self, id: SubId, at: Time, revision: u64) {
+        self.lock().subscriptions[id.0].granted = Some((at, revision));
+    }
+
+    /// A message has arrived.
+    ///
+    /// # Panics
+    /// If the subscription is of another history.
+    pub fn deliver(&self, id: SubId, delivery: Delivery) {
+        self.lock().subscriptions[id.0].deliveries.push(delivery);
+    }
+
+    /// The retained messages begin anew.
+    ///
+    /// # Panics
+    /// As [`deliver`](Self::deliver).
+    pub fn reset(&self, id: SubId, revision: Option<u64>) {
+        let subscription = &mut self.lock().subscriptions[id.0];
+        let delivered = subscription.deliveries.len();
+        subscription.resets.push((delivered, revision));
+    }
+
+    /// The retained messages of `revision` are complete.
+    ///
+    /// # Panics
+    /// As [`deliver`](Self::deliver).
+    pub fn marker(&self, id: SubId, revision: u64) {
+        let subscription = &mut self.lock().subscriptions[id.0];
+        subscription.marker = Some((subscription.deliveries.len(), revision));
+    }
+
+    /// The subscription is about to end because the run is over, and everything has arrived.
+    ///
+    /// # Panics
+    /// As [`deliver`](Self::deliver).
+    pub fn alive_at_end(&self, id: SubId) {
+        self.lock().subscriptions[id.0].alive_at_end = true;
+    }
+
+    /// A node did something against the protocol.
+    pub fn protocol_error(&self, error: ProtocolError) {
+        self.lock().protocol_errors.push(error);
+    }
+
+    /// The connection of a subscription has ended.
+    ///
+    /// # Panics
+    /// As [`deliver`](Self::deliver).
+    pub fn end(&self, id: SubId, at: Time) {
+        let subscription = &mut self.lock().subscriptions[id.0];
+        subscription.ended_at.get_or_insert(at);
+    }
+
+    /// Looks at the history so far, in place. `look` must not use the recorder.
+    pub fn with<T>(&self, look: impl FnOnce(&History) -> T) -> T {
+        look(&self.lock())
+    }
+
+    /// A copy of the history so far.
+    #[must_use]
+    pub fn history(&self) -> History {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, History> {
+        // A client that panics fails the run anyway; what was recorded until then is still true.
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

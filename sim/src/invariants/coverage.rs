@@ -1,0 +1,178 @@
+//! I-65: a set of seeds that never saw what it was to see proves nothing.
+//!
+//! Each run counts what happened in it. Over a set of seeds none of the [`REQUIRED`] may be zero.
+
+use std::collections::BTreeMap;
+
+use crate::history::{Answer, Finished, Operation};
+use crate::model::{Outcome, What};
+
+/// What a set of seeds must have seen.
+pub const REQUIRED: &[&str] = &[
+    LEADER_CHANGES,
+    SNAPSHOT_INSTALLS,
+    ORIGIN_RESENDS,
+    TORN_TAILS,
+    REFUSED_CORRUPTIONS,
+    REFUSED_READS,
+    "unknown writes",
+    "resent messages",
+    "superseded writes",
+    "failed conditions",
+    "expired topics",
+    "resumed subscriptions",
+];
+
+/// Leaders that committed something, but the first of a run.
+pub const LEADER_CHANGES: &str = "leader changes";
+/// Snapshots that a follower installed. Counted by the cluster.
+pub const SNAPSHOT_INSTALLS: &str = "snapshot installs";
+/// Batches in the log that were there before.
+pub const ORIGIN_RESENDS: &str = "origin resends";
+/// Logs that ended with a torn record. Counted by the cluster.
+pub const TORN_TAILS: &str = "torn tails";
+/// Nodes that refused to start on a damaged log. Counted by the cluster.
+pub const REFUSED_CORRUPTIONS: &str = "refused corruptions";
+/// Linearizable reads that were refused for want of a quorum.
+pub const REFUSED_READS: &str = "minority reads refused";
+
+/// How often what happened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Coverage(BTreeMap<&'static str, u64>);
+
+impl Coverage {
+    /// What the clients and the log of a run tell.
+    #[must_use]
+    pub fn of(finished: &Finished<'_>) -> Self {
+        let mut coverage = Self::default();
+        let ids = finished
+            .committed
+            .values()
+            .map(|entry| (entry.id.term, entry.id.leader));
+        let changes = ids.clone().zip(ids.skip(1)).filter(|(one, next)| one != next).count();
+        coverage.add(LEADER_CHANGES, changes as u64);
+        for operation in &finished.history.operations {
+            coverage.count_answer(operation);
+        }
+        let mut serials: Vec<_> = finished
+            .history
+            .operations
+            .iter()
+            .filter_map(|one| one.call.serial())
+            .collect();
+        serials.sort_unstable();
+        coverage.add(
+            "resent messages",
+            serials.windows(2).filter(|pair| pair[0] == pair[1]).count() as u64,
+        );
+        for subscription in &finished.history.subscriptions {
+            let resumed = subscription.since.is_some() && subscription.granted.is_some();
+            coverage.add("resumed subscriptions", u64::from(resumed));
+            coverage.add("replays begun anew", subscription.resets.len() as u64);
+            coverage.add("deliveries", subscription.deliveries.len() as u64);
+        }
+        if let Some(replay) = finished.replay {
+            coverage.add(ORIGIN_RESENDS, replay.skipped().len() as u64);
+            coverage.add("origins opened", replay.origins_opened());
+            for decision in replay.decisions() {
+                match decision.outcome {
+                    Outcome::TooLate => coverage.add("commands too late", 1),
+                    Outcome::Unchanged { .. } => coverage.add("identical writes", 1),
+                    _ => {}
+                }
+            }
+            let expired = replay
+                .changes()
+                .iter()
+                .filter(|change| matches!(change.what, What::Expired { .. }));
+            coverage.add("expired topics", expired.count() as u64);
+        }
+        coverage
+    }
+
+    fn count_answer(&mut self, operation: &Operation) {
+        self.add("operations", 1);
+        let is_read = operation.call.is_read();
+        match &operation.answer {
+            None | Some(Answer::Unknown(_)) if !is_read => self.add("unknown writes", 1),
+            Some(Answer::Refused(reason)) if is_read && reason.starts_with("503") => self.add(REFUSED_READS, 1),
+            Some(Answer::Refused(_)) if !is_read => self.add("refused writes", 1),
+            Some(Answer::Written {
+                superseded_by: Some(_), ..
+            }) => self.add("superseded writes", 1),
+            Some(Answer::ConditionFailed { .. }) => self.add("failed conditions", 1),
+            Some(answer) if answer.is_certain() && !is_read => self.add("acknowledged writes", 1),
+            _ => {}
+        }
+    }
+
+    /// Counts `count` more of `name`.
+    pub fn add(&mut self, name: &'static str, count: u64) {
+        *self.0.entry(name).or_default() += count;
+    }
+
+    /// Takes in what another run has counted.
+    pub fn merge(&mut self, other: &Self) {
+        other.0.iter().for_each(|(name, count)| self.add(name, *count));
+    }
+
+    /// How often `name` happened.
+    #[must_use]
+    pub fn get(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or(0)
+    }
+
+    /// All counters by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.iter().map(|(name, count)| (*name, *count))
+    }
+
+    /// Those of [`REQUIRED`] that never happened. None: the set of seeds counts.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        REQUIRED.iter().copied().filter(|name| self.get(name) == 0).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::history::Consistency;
+    use crate::model::Replay;
+
+    #[test]
+    fn a_run_is_counted() {
+        let mut run = Run::new();
+        run.log.term = 2;
+        run.log.push(None);
+        run.operation(put_call("a", 1), 0, 1, unknown());
+        run.operation(put_call("a", 1), 0, 1, written(1));
+        run.operation(get_call("a", Consistency::Linearizable), 0, 1, refused());
+        let replay = Replay::of(&run.log.log).unwrap();
+        let finished = Finished {
+            replay: Some(&replay),
+            ..Finished::new(run.at, &run.history, &run.log.log, &run.nodes, &run.settings)
+        };
+        let coverage = Coverage::of(&finished);
+        for name in [
+            LEADER_CHANGES,
+            REFUSED_READS,
+            "unknown writes",
+            "resent messages",
+            "acknowledged writes",
+        ] {
+            assert_eq!(coverage.get(name), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_never_happened_is_told() {
+        let mut coverage = Coverage::default();
+        assert_eq!(coverage.missing(), REQUIRED);
+        let mut other = Coverage::default();
+        REQUIRED.iter().for_each(|name| other.add(name, 1));
+        coverage.merge(&other);
+        assert!(coverage.missing().is_empty());
+    }
+}

@@ -1,0 +1,97 @@
+//! I-60: within ten election timeouts of the healing there is a leader that a majority of the voters follows.
+
+use super::quorum::quorum;
+use crate::history::{Finished, Invariant, Observation, Time, Violation};
+
+const ID: &str = "I-60";
+
+/// Election timeouts that finding a leader may take.
+const TIMEOUTS: u64 = 10;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct LeaderAfterHealing {
+    /// From each time on, who led with a majority; `None`: nobody.
+    leaders: Vec<(Time, Option<u64>)>,
+}
+
+impl Invariant for LeaderAfterHealing {
+    fn id(&self) -> &'static str {
+        ID
+    }
+
+    fn observe(&mut self, observation: &Observation<'_>) -> Result<(), Violation> {
+        let follows = |leader: u64| {
+            let voters = observation
+                .nodes
+                .iter()
+                .filter(|node| observation.voters.contains(&node.node));
+            voters.filter(|node| node.leader == Some(leader)).count()
+        };
+        let leaders = observation.nodes.iter().filter(|node| node.is_leader);
+        let leader = leaders
+            .map(|node| node.node)
+            .find(|leader| follows(*leader) >= quorum(observation.voters));
+        if self.leaders.last().is_none_or(|(_, last)| *last != leader) {
+            self.leaders.push((observation.at, leader));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, finished: &Finished<'_>) -> Result<(), Violation> {
+        let Some(healed_at) = finished.settings.healed_at else {
+            return Ok(());
+        };
+        let bound = healed_at + TIMEOUTS * finished.settings.election_timeout_us;
+        if finished.at < bound {
+            return Ok(());
+        }
+        let ends = self.leaders.iter().skip(1).map(|(at, _)| *at).chain([Time::MAX]);
+        let led = |((from, leader), until): (&(Time, Option<u64>), Time)| {
+            leader.is_some() && *from <= bound && until > healed_at
+        };
+        if self.leaders.iter().zip(ends).any(led) {
+            return Ok(());
+        }
+        Err(Violation {
+            invariant: ID,
+            at: bound,
+            message: format!(
+                "no leader with a majority within {TIMEOUTS} election timeouts of the healing at {:.3} s",
+                healed_at as f64 / 1e6
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    /// A leader from `from` to `until`; the bound is at 20 million.
+    fn check(from: Time, until: Time) -> bool {
+        let mut run = Run::new();
+        run.settings.healed_at = Some(10_000_000);
+        let mut invariant = LeaderAfterHealing::default();
+        let mut none = node(2, 1, 1);
+        none.leader = None;
+        let moments = [
+            (0, vec![none.clone()]),
+            (from, vec![leader(1, 1, 1), node(2, 1, 1)]),
+            (until, vec![leader(1, 1, 1), none]),
+        ];
+        for (at, nodes) in moments {
+            invariant.observe(&moment(at, &nodes, &[])).unwrap();
+        }
+        run.finish(&mut invariant).is_ok()
+    }
+
+    #[test]
+    fn in_time_or_not() {
+        assert!(check(5_000_000, 30_000_000));
+        assert!(check(19_000_000, 30_000_000));
+        assert!(!check(5_000_000, 9_000_000), "only before the healing");
+        assert!(!check(21_000_000, 30_000_000), "too late");
+    }
+}
