@@ -23,6 +23,16 @@ fix:
 fuzz TARGET SECONDS="60":
     fuzz/run {{TARGET}} {{SECONDS}}
 
+# 100 seeds of the simulator, after a look whether it repeats itself; docs/simulation.md.
+sim SEEDS="0..100":
+    cargo run --profile sim -p banyan-sim -- meta --seeds 0..3
+    cargo run --profile sim -p banyan-sim -- run --seeds {{SEEDS}} --jobs 2
+
+# Seeds that nobody has run yet, as many as an hour allows or so.
+sim-long COUNT="1000":
+    cargo run --profile sim -p banyan-sim -- meta
+    from=$(date +%s); cargo run --profile sim -p banyan-sim -- run --seeds $from..$((from + {{COUNT}})) --jobs 2 --keep-going
+
 # Licences, advisories, sources (needs cargo-deny).
 deny:
     cargo deny check

@@ -12,6 +12,7 @@
 //! | [`scenario`] | named runs |
 //! | [`trace`] | one line for every event that matters |
 //! | [`real`] | the same promises, with real processes |
+//! | [`report`] | the timeline of one seed as a picture |
 //! | [`cli`] | the program `banyan-sim` |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -26,6 +27,7 @@ pub mod invariants;
 pub mod linearizability;
 pub mod model;
 pub mod real;
+pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod trace;

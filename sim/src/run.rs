@@ -3,6 +3,7 @@
 pub mod clients;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -15,9 +16,12 @@ use crate::cluster::{Cluster, ClusterCounters, ClusterSettings, observe};
 use crate::components::random::stream;
 use crate::faults::Faults;
 use crate::faults::plan::{Class, Plan};
-use crate::history::{FinalState, Finished, Observation, RunSettings, SnapshotSeen, Time, Violation};
+use crate::history::{
+    FinalState, Finished, History, NodeObservation, Observation, RunSettings, SnapshotSeen, Time, Violation,
+};
 use crate::invariants::Checker;
 use crate::invariants::coverage::{self as seen, Coverage as Seen};
+use crate::trace::event::{Event, Timed};
 use crate::trace::{self, Line, Trace};
 
 /// Simulated time between two looks at the nodes.
@@ -51,6 +55,10 @@ pub struct Outcome {
     pub violation: Option<Violation>,
     /// Everything that mattered.
     pub trace: Vec<Line>,
+    /// The same for a picture.
+    pub events: Vec<Timed>,
+    /// What clients did and saw.
+    pub history: History,
     /// Simulated time.
     pub simulated_us: Time,
     /// Processor time that it took, seconds.
@@ -85,9 +93,18 @@ impl Pulse {
     }
 }
 
-/// Runs one seed on this thread.
+/// Runs one seed, on a thread of its own: libraries keep chance in variables of threads, and what an earlier seed has left
+/// there would make another run of this one.
+///
+/// # Panics
+/// If the simulator itself does.
 #[must_use]
 pub fn run(config: &RunConfig, pulse: &Pulse) -> Outcome {
+    std::thread::scope(|scope| scope.spawn(|| run_here(config, pulse)).join())
+        .expect("panics of a run are caught where they are")
+}
+
+fn run_here(config: &RunConfig, pulse: &Pulse) -> Outcome {
     pulse.seed.store(config.plan.seed, Ordering::Relaxed);
     pulse.running.store(true, Ordering::Relaxed);
     let started_s = cpu_s();
@@ -127,6 +144,8 @@ pub fn run(config: &RunConfig, pulse: &Pulse) -> Outcome {
         counters: run.cluster.counters(),
         coverage: coverage(&run, &trace.lines()),
         trace: Vec::new(),
+        events: trace.events(),
+        history: run.clients.recorder().history(),
         cpu_s: 0.0,
         violation,
     };
@@ -186,6 +205,7 @@ struct Run<'a> {
     seen: Seen,
     settings: RunSettings,
     looks: u64,
+    leading: BTreeMap<u64, u64>,
     snapshots: Vec<(u64, u64)>,
 }
 
@@ -218,6 +238,7 @@ impl<'a> Run<'a> {
             seen: Seen::default(),
             settings,
             looks: 0,
+            leading: BTreeMap::new(),
             snapshots: Vec::new(),
         }
     }
@@ -282,6 +303,7 @@ impl<'a> Run<'a> {
             true => observe::disks(&self.cluster),
             false => Vec::new(),
         };
+        self.mark_leaders(&nodes);
         let snapshots = self.new_snapshots();
         self.looks += 1;
         if self.looks.is_multiple_of(20) {
@@ -308,6 +330,23 @@ impl<'a> Run<'a> {
             voters: &self.settings.voters,
         };
         self.checker.observe(&observation)
+    }
+
+    fn mark_leaders(&mut self, nodes: &[NodeObservation]) {
+        let leading = nodes.iter().filter(|node| node.leads());
+        let leading: BTreeMap<_, _> = leading.map(|node| (node.node, node.term)).collect();
+        for node in self.leading.keys().filter(|node| !leading.contains_key(node)) {
+            self.cluster.mark(Event::Leaves { node: *node });
+        }
+        for (node, term) in &leading {
+            if self.leading.get(node) != Some(term) {
+                self.cluster.mark(Event::Leads {
+                    node: *node,
+                    term: *term,
+                });
+            }
+        }
+        self.leading = leading;
     }
 
     /// Checkpoints that were not there at the last look.

@@ -4,7 +4,10 @@
 //!     12.345678 n2   leadership term=3 leader=2
 //! ```
 //!
-//! Lines come from the run itself (faults, crashes, violations) and from what nodes log at level `INFO` and above.
+//! Lines come from the run itself (faults, crashes, violations) and from what nodes log at level `INFO` and above. Beside them
+//! it keeps [events](event), which `--report` draws.
+
+pub mod event;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -16,6 +19,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use self::event::{Event as Happened, Timed};
 use crate::components::clock::simulated_us;
 use crate::history::Time;
 
@@ -30,6 +34,14 @@ pub struct Line {
     pub text: String,
 }
 
+impl Line {
+    /// Whether it belongs into the story of a failure; the others only tell one run from another.
+    #[must_use]
+    pub fn matters(&self) -> bool {
+        !self.text.contains(" bytes, ") && !self.text.contains("in flight again")
+    }
+}
+
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seconds, micros) = (self.at / 1_000_000, self.at % 1_000_000);
@@ -39,7 +51,13 @@ impl fmt::Display for Line {
 
 /// A trace that is being written. Clones write the same one.
 #[derive(Debug, Clone, Default)]
-pub struct Trace(Arc<Mutex<Vec<Line>>>);
+pub struct Trace(Arc<Mutex<Written>>);
+
+#[derive(Debug, Default)]
+struct Written {
+    lines: Vec<Line>,
+    events: Vec<Timed>,
+}
 
 impl Trace {
     /// An empty trace.
@@ -50,7 +68,7 @@ impl Trace {
 
     /// Adds an event of `place`.
     pub fn add(&self, at: Time, place: &str, text: impl Into<String>) {
-        self.0.lock().push(Line {
+        self.0.lock().lines.push(Line {
             at,
             place: place.to_owned(),
             text: text.into(),
@@ -60,7 +78,38 @@ impl Trace {
     /// All lines so far.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
-        self.0.lock().clone()
+        self.0.lock().lines.clone()
+    }
+
+    /// How many lines there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.lock().lines.len()
+    }
+
+    /// Whether nothing happened yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What the run itself said from line `from` on.
+    #[must_use]
+    pub fn said_since(&self, from: usize) -> String {
+        let written = self.0.lock();
+        let own = written.lines[from..].iter().filter(|line| line.place == "-");
+        own.map(|line| line.text.as_str()).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Adds an event for the picture of the run.
+    pub fn mark(&self, at: Time, event: Happened) {
+        self.0.lock().events.push(Timed { at, event });
+    }
+
+    /// All events so far.
+    #[must_use]
+    pub fn events(&self) -> Vec<Timed> {
+        self.0.lock().events.clone()
     }
 }
 

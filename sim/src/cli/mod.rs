@@ -77,6 +77,13 @@ impl Turn {
         })
     }
 
+    /// The command that runs `seed` like this.
+    fn command(&self, seed: u64) -> String {
+        let mut words = vec![format!("cargo run --profile sim -p banyan-sim -- replay {seed}")];
+        words.extend(self.arguments());
+        words.join(" ")
+    }
+
     /// The arguments that give this.
     fn arguments(&self) -> Vec<String> {
         let mut arguments = Vec::new();

@@ -1,6 +1,7 @@
 //! `run` and `replay`.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use super::progress::Progress;
 use super::summary::Summary;
 use super::{Turn, parse_seeds};
+use crate::report;
 use crate::run::{self, Outcome, Pulse};
 use crate::trace;
 
@@ -37,6 +39,9 @@ pub(super) struct Arguments {
     /// Print the whole trace of the seed
     #[arg(long)]
     trace: bool,
+    /// Draw the timeline of the seed into this HTML file
+    #[arg(long, value_name = "FILE", requires = "seed")]
+    report: Option<PathBuf>,
     #[command(flatten)]
     turn: Turn,
 }
@@ -48,6 +53,9 @@ pub(super) struct ReplayArguments {
     /// Everything that nodes log at level DEBUG too; this changes nothing in the run
     #[arg(long)]
     verbose: bool,
+    /// Draw the timeline into this HTML file
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     #[command(flatten)]
     turn: Turn,
 }
@@ -66,6 +74,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<bool, String> {
     let stop = AtomicBool::new(false);
     let progress = Mutex::new(Progress::new(seeds.end - seeds.start));
     let mut summary = Summary::default();
+    let mut drawn = Ok(());
     let (sender, outcomes) = mpsc::channel::<Outcome>();
     let pulses: Vec<Arc<Pulse>> = (0..arguments.jobs.max(1)).map(|_| Arc::default()).collect();
     watch(pulses.clone());
@@ -90,10 +99,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<bool, String> {
             if arguments.trace {
                 outcome.trace.iter().for_each(|line| println!("{line}"));
             }
+            drawn = draw(arguments.report.as_ref(), &outcome, &arguments.turn);
             if let Ok(mut progress) = progress.lock() {
                 progress.clear();
                 if outcome.violation.is_some() {
-                    report(&outcome, &arguments.turn);
+                    tell(&outcome, &arguments.turn);
                     stop.fetch_or(!arguments.keep_going, Ordering::Relaxed);
                 }
                 summary.add(&outcome);
@@ -105,6 +115,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<bool, String> {
         progress.clear();
     }
     print!("{summary}");
+    drawn?;
     Ok(summary.failures.is_empty())
 }
 
@@ -135,22 +146,23 @@ fn watch(pulses: Vec<Arc<Pulse>>) {
     });
 }
 
-fn report(outcome: &Outcome, turn: &Turn) {
+fn tell(outcome: &Outcome, turn: &Turn) {
     let Some(violation) = &outcome.violation else { return };
     println!("seed {} breaks a promise. {violation}", outcome.seed);
     println!("  {}", outcome.plan.describe());
-    let important: Vec<_> = outcome
-        .trace
-        .iter()
-        .filter(|line| !line.text.contains(" bytes, ") && !line.text.contains("in flight again"))
-        .collect();
+    let important: Vec<_> = outcome.trace.iter().filter(|line| line.matters()).collect();
     let from = important.len().saturating_sub(TIMELINE_LINES);
     important[from..].iter().for_each(|line| println!("  {line}"));
-    println!(
-        "again: cargo run --profile sim -p banyan-sim -- replay {} {}\n",
-        outcome.seed,
-        turn.arguments().join(" ")
-    );
+    println!("again: {}\n", turn.command(outcome.seed));
+}
+
+/// Draws the run, if that is wanted.
+fn draw(path: Option<&PathBuf>, outcome: &Outcome, turn: &Turn) -> Result<(), String> {
+    let Some(path) = path else { return Ok(()) };
+    let drawn = report::write(path, outcome, &turn.command(outcome.seed));
+    drawn.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    eprintln!("the timeline is in {}", path.display());
+    Ok(())
 }
 
 pub(super) fn replay(arguments: &ReplayArguments) -> Result<bool, String> {
@@ -161,5 +173,6 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<bool, String> {
     watch(vec![Arc::clone(&pulse)]);
     let outcome = run::run(&arguments.turn.config(arguments.seed)?, &pulse);
     outcome.trace.iter().for_each(|line| println!("{line}"));
+    draw(arguments.report.as_ref(), &outcome, &arguments.turn)?;
     Ok(outcome.violation.is_none())
 }

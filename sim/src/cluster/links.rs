@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use super::CLIENTS;
+use crate::trace::event::Event;
 
 /// How many faults hold a link in a state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -93,7 +94,9 @@ impl Links {
         self.links.values_mut().for_each(|(link, _)| *link = Link::default());
     }
 
-    pub(super) fn apply(&mut self, sim: &turmoil::Sim<'_>) {
+    /// Makes links what they are to be. Returns those that have changed.
+    pub(super) fn apply(&mut self, sim: &turmoil::Sim<'_>) -> Vec<Event> {
+        let mut changed = Vec::new();
         for ((a, b), (link, applied)) in &mut self.links {
             let wanted = Applied {
                 cuts: link.cuts.map(|cuts| cuts > 0),
@@ -102,8 +105,14 @@ impl Links {
             if wanted != *applied {
                 tell(sim, a, b, wanted);
                 *applied = wanted;
+                changed.push(Event::Link {
+                    hosts: [a.clone(), b.clone()],
+                    cuts: wanted.cuts,
+                    held: wanted.held,
+                });
             }
         }
+        changed
     }
 
     /// Tells turmoil again what the links of `host` are.

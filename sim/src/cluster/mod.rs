@@ -26,6 +26,7 @@ use crate::components::net::Wire;
 use crate::components::random::stream;
 use crate::history::Time;
 use crate::trace::Trace;
+use crate::trace::event::Event;
 
 /// One step of the simulation.
 pub const TICK: Duration = Duration::from_millis(1);
@@ -185,6 +186,17 @@ impl Cluster {
         self.trace.add(self.now, "-", text);
     }
 
+    /// What the run has said so far.
+    #[must_use]
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// Adds an event for the picture of the run.
+    pub fn mark(&self, event: Event) {
+        self.trace.mark(self.now, event);
+    }
+
     /// The power of node `id` goes: at once, or in the middle of one of its next writes. What it had not synced is lost in
     /// part. `silent`: the other ends of its connections hear nothing of it.
     pub fn crash(&mut self, id: u64, torn: bool, silent: bool) {
@@ -206,6 +218,7 @@ impl Cluster {
         if self.up.insert(id) {
             self.counters.restarts += 1;
             self.trace.add(self.now, self.nodes[&id].name(), "restart");
+            self.mark(Event::Up { node: id });
             self.sim.bounce(self.nodes[&id].name());
         }
     }
@@ -227,6 +240,8 @@ impl Cluster {
                 how.to_owned()
             },
         );
+        let how = node.exit().map_or_else(|| how.to_owned(), |exit| exit.reason);
+        self.mark(Event::Down { node: id, how });
         self.counters.crashes += 1;
         let random = &mut self.random;
         // All, nothing, or each piece by chance.
@@ -276,7 +291,9 @@ impl Cluster {
     /// Changes the state of links by `change` and applies it.
     pub fn change_links(&mut self, change: impl FnOnce(&mut Links)) {
         change(&mut self.links);
-        self.links.apply(&self.sim);
+        for changed in self.links.apply(&self.sim) {
+            self.mark(changed);
+        }
     }
 
     /// Sets the longest time of a message between two hosts.

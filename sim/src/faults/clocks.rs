@@ -69,6 +69,10 @@ impl Episode for Jump {
         Some(id)
     }
 
+    fn struck(&self, id: &u64) -> Vec<u64> {
+        vec![*id]
+    }
+
     fn end(&mut self, world: &mut World<'_>, id: u64) {
         world.cluster.nodes()[&id].clock().resume();
     }

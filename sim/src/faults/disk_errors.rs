@@ -35,6 +35,10 @@ impl Episode for SyncErrors {
         Some(begin(world, true))
     }
 
+    fn struck(&self, id: &u64) -> Vec<u64> {
+        vec![*id]
+    }
+
     fn end(&mut self, world: &mut World<'_>, id: u64) {
         world.cluster.nodes()[&id].disk().set_errors(0.0, 0.0);
     }
@@ -53,6 +57,10 @@ impl Episode for WriteErrors {
 
     fn begin(&mut self, world: &mut World<'_>) -> Option<u64> {
         Some(begin(world, false))
+    }
+
+    fn struck(&self, id: &u64) -> Vec<u64> {
+        vec![*id]
     }
 
     fn end(&mut self, world: &mut World<'_>, id: u64) {

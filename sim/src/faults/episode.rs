@@ -7,6 +7,7 @@ use super::atlas::Atlas;
 use super::plan::Class;
 use crate::cluster::Cluster;
 use crate::history::Time;
+use crate::trace::event::Event;
 
 /// What a fault may look at and change.
 pub struct World<'a> {
@@ -43,6 +44,11 @@ pub trait Episode {
 
     /// Strikes; `None` if there is nothing to strike at the moment.
     fn begin(&mut self, world: &mut World<'_>) -> Option<Self::Active>;
+
+    /// The nodes that it strikes by itself. What it does to links and processes is seen there.
+    fn struck(&self, _active: &Self::Active) -> Vec<u64> {
+        Vec::new()
+    }
 
     /// Undoes it.
     fn end(&mut self, world: &mut World<'_>, active: Self::Active);
@@ -91,6 +97,7 @@ where
             && let Some((_, active)) = self.active.take()
         {
             let random = &mut self.random;
+            cluster.mark(Event::Over { class: self.class });
             self.episode.end(&mut World { cluster, random, atlas }, active);
         }
         let Some(next) = self.next else {
@@ -103,11 +110,17 @@ where
         if self.active.is_some() || now < next {
             return;
         }
+        let said = cluster.trace().len();
         let random = &mut self.random;
         let begun = self.episode.begin(&mut World { cluster, random, atlas });
         let length = self.draw_us(self.episode.length_s());
         let gap = self.draw_us(self.episode.gap_s());
         if let Some(active) = begun {
+            cluster.mark(Event::Strikes {
+                class: self.class,
+                nodes: self.episode.struck(&active),
+                text: cluster.trace().said_since(said),
+            });
             self.injected += 1;
             self.active = Some((now + length, active));
         }
@@ -116,6 +129,7 @@ where
 
     fn heal(&mut self, cluster: &mut Cluster, atlas: &mut Atlas) {
         if let Some((_, active)) = self.active.take() {
+            cluster.mark(Event::Over { class: self.class });
             let random = &mut self.random;
             self.episode.end(&mut World { cluster, random, atlas }, active);
         }

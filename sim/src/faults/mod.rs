@@ -44,6 +44,7 @@ use self::plan::{Class, Plan};
 use crate::cluster::Cluster;
 use crate::components::random::stream;
 use crate::history::Time;
+use crate::trace::event::Event;
 
 /// All faults of a run.
 pub struct Faults {
@@ -143,6 +144,7 @@ impl Faults {
             cluster.crash(id, false, false);
         }
         cluster.note(format!("healed; core {core:?}"));
+        cluster.mark(Event::Healed { core: core.clone() });
         self.restart(cluster, true);
         core
     }

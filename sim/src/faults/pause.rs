@@ -33,6 +33,10 @@ impl Episode for Pause {
         Some(id)
     }
 
+    fn struck(&self, id: &u64) -> Vec<u64> {
+        vec![*id]
+    }
+
     fn end(&mut self, world: &mut World<'_>, id: u64) {
         world.cluster.note(format!("n{id} goes on"));
         world.cluster.nodes()[&id].clock().resume();

@@ -57,6 +57,10 @@ impl Episode for SlowNode {
         Some(id)
     }
 
+    fn struck(&self, id: &u64) -> Vec<u64> {
+        vec![*id]
+    }
+
     fn end(&mut self, world: &mut World<'_>, id: u64) {
         Self::set(world, id, self.base);
         world.cluster.nodes()[&id].disk().set_latency(None);
@@ -88,6 +92,10 @@ impl Episode for SlowDisk {
             .cluster
             .note(format!("the disk of n{id} takes up to {} ms", latency_us.1 / 1_000));
         Some(id)
+    }
+
+    fn struck(&self, id: &u64) -> Vec<u64> {
+        vec![*id]
     }
 
     fn end(&mut self, world: &mut World<'_>, id: u64) {
