@@ -32,7 +32,7 @@ const SAFETY_US: u64 = 60_000_000;
 /// Seeds at a time.
 const JOBS: u64 = 2;
 /// How long fresh seeds go on.
-const FRESH_SECONDS: u64 = 45;
+const FRESH_SECONDS: u64 = 20;
 
 fn run_seed(seed: u64) -> Outcome {
     let config = RunConfig {

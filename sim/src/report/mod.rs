@@ -2,10 +2,10 @@
 //!
 //! | module | concept |
 //! |---|---|
-//! | [`collect`] | from what happened to what is shown |
-//! | [`timeline`] | what is shown: spans and marks on one axis of time |
-//! | [`picture`] | the drawing, SVG |
-//! | [`page`] | the page around it, with its styles and its legend |
+//! | `collect` | from what happened to what is shown |
+//! | `timeline` | what is shown: spans and marks on one axis of time |
+//! | `picture` | the drawing, SVG |
+//! | `page` | the page around it, with its styles and its legend |
 
 mod collect;
 mod page;
