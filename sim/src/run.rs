@@ -21,6 +21,7 @@ use crate::history::{
 };
 use crate::invariants::Checker;
 use crate::invariants::coverage::{self as seen, Coverage as Seen};
+use crate::model::Replay;
 use crate::trace::event::{Event, Timed};
 use crate::trace::{self, Line, Trace};
 
@@ -173,7 +174,7 @@ fn coverage(run: &Run<'_>, trace: &[Line]) -> Seen {
     let mut coverage = run.seen.clone();
     let count = |text: &str| trace.iter().filter(|line| line.text.contains(text)).count() as u64;
     coverage.add(seen::SNAPSHOT_INSTALLS, count("installed a snapshot"));
-    coverage.add("origins that sent again", count("sent the batches in flight again"));
+    coverage.add(seen::ORIGIN_RESENDS, count("sent the batches in flight again"));
     coverage.add(seen::TORN_TAILS, count("cut the torn last append"));
     coverage.add(seen::REFUSED_CORRUPTIONS, run.cluster.counters().refusals);
     coverage
@@ -403,7 +404,11 @@ impl<'a> Run<'a> {
             &nodes,
             &self.settings,
         );
-        self.seen = Seen::of(&finished);
+        let replay = Replay::of(self.log.committed()).ok();
+        self.seen = Seen::of(&Finished {
+            replay: replay.as_ref(),
+            ..finished
+        });
         self.checker.finish(&finished).map_err(|mut violations| {
             self.others = violations.split_off(1);
             violations.remove(0)

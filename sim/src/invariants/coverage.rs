@@ -27,7 +27,7 @@ pub const REQUIRED: &[&str] = &[
 pub const LEADER_CHANGES: &str = "leader changes";
 /// Snapshots that a follower installed. Counted by the cluster.
 pub const SNAPSHOT_INSTALLS: &str = "snapshot installs";
-/// Batches in the log that were there before.
+/// Times an origin sent its batches in flight again. Counted by the cluster.
 pub const ORIGIN_RESENDS: &str = "origin resends";
 /// Logs that ended with a torn record. Counted by the cluster.
 pub const TORN_TAILS: &str = "torn tails";
@@ -72,7 +72,7 @@ impl Coverage {
             coverage.add("deliveries", subscription.deliveries.len() as u64);
         }
         if let Some(replay) = finished.replay {
-            coverage.add(ORIGIN_RESENDS, replay.skipped().len() as u64);
+            coverage.add("batches not taken", replay.skipped().len() as u64);
             coverage.add("origins opened", replay.origins_opened());
             for decision in replay.decisions() {
                 match decision.outcome {
