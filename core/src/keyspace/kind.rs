@@ -18,11 +18,13 @@ pub enum KeyKind {
     Expiry = 0x13,
     /// Index: the tombstones, by revision.
     TombstoneAge = 0x14,
+    /// A message that is kept for those who have not had it.
+    Message = 0x24,
 }
 
 impl KeyKind {
     /// Every kind, in key order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Meta,
         Self::Origin,
         Self::Topic,
@@ -30,6 +32,7 @@ impl KeyKind {
         Self::Change,
         Self::Expiry,
         Self::TombstoneAge,
+        Self::Message,
     ];
 
     /// The kind with this byte.

@@ -11,6 +11,7 @@
 //! | 0x12 Change | revision (u64), ordinal (u32) | stored topic | the topic has a record or a tombstone | [`change`] |
 //! | 0x13 Expiry | expires at (u64, µs), stored topic | empty | the record expires | [`expiry`] |
 //! | 0x14 TombstoneAge | revision (u64), ordinal (u32) | stored topic | the tombstone is kept | [`tombstone`] |
+//! | 0x24 Message | revision (u64), ordinal (u32) | [`Message`] | somebody may still wait for it | [`message`] |
 //!
 //! A *stored topic* is a topic name with `/` as 0x00; see [`topic`] for why. Reading topics by filter, prefix and range
 //! is in [`scan`], which topics a filter needs to look at in [`plan`].
@@ -18,16 +19,20 @@
 pub mod change;
 pub mod expiry;
 pub mod kind;
+pub mod message;
 pub mod meta;
 pub mod origin;
 pub mod plan;
+pub mod position;
 pub mod record;
 pub mod scan;
 pub mod tombstone;
 pub mod topic;
 
 pub use kind::KeyKind;
+pub use message::{Message, MessageContent};
 pub use origin::OriginRow;
+pub use position::MessagePosition;
 pub use record::{FormatError, RecordFields, TopicRecord};
 pub use scan::{Scan, Selection};
 pub use tombstone::Tombstone;

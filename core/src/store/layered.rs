@@ -24,6 +24,8 @@
 //! Rows that are read and written one by one far more often than in order go to a hash table first
 //! ([`Layered::put_hot`]) and are folded into the map when somebody wants to see them in order, or when they are many:
 //! so a topic that is written again and again costs a hash each time, and a place in the order once.
+//!
+//! Rows that are known to be new ([`Layered::put_new`]) and live shorter than a checkpoint never reach the store.
 
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -49,6 +51,8 @@ const HOT_ROWS_MAX: usize = 16 * 1024;
 enum Slot {
     /// It has this value.
     Value(Bytes),
+    /// It has this value, and nothing beneath this layer knows it: removed again, it leaves no trace.
+    New(Bytes),
     /// It is removed.
     Removed,
 }
@@ -56,7 +60,7 @@ enum Slot {
 impl Slot {
     fn value(&self) -> Option<&Bytes> {
         match self {
-            Self::Value(value) => Some(value),
+            Self::Value(value) | Self::New(value) => Some(value),
             Self::Removed => None,
         }
     }
@@ -122,6 +126,19 @@ impl Layered {
         self.set(key, Slot::Value(value));
     }
 
+    /// Sets `key`, which has no value now, to `value`. What is put so and deleted before the next freeze is never written to
+    /// the store, nor that it was removed.
+    pub fn put_new(&mut self, key: Bytes, value: Bytes) {
+        debug_assert_eq!(self.get(&key), Ok(None), "a new key has no value");
+        // Where this layer has removed it already, the layers beneath may know it.
+        let slot = if self.active.contains_key(&key) || self.is_hot(&key) {
+            Slot::Value(value)
+        } else {
+            Slot::New(value)
+        };
+        self.set(key, slot);
+    }
+
     /// As [`put`](Self::put), for rows that are written again and again and seldom read in order. Returns the key as it is
     /// kept, to be shared instead of `key` by whoever keeps it too.
     pub fn put_hot(&mut self, key: Bytes, value: Bytes) -> Bytes {
@@ -143,6 +160,13 @@ impl Layered {
 
     /// Removes `key`, present or not.
     pub fn delete(&mut self, key: Bytes) {
+        if let Some(Slot::New(value)) = self.active.get(&key)
+            && !self.is_hot(&key)
+        {
+            self.active_bytes -= key.len() + value.len() + ENTRY_OVERHEAD_BYTES;
+            self.active.remove(&key);
+            return;
+        }
         self.set(key, Slot::Removed);
     }
 
@@ -156,6 +180,10 @@ impl Layered {
         if let Some(replaced) = replaced {
             self.active_bytes -= entry_bytes(key_bytes, &replaced);
         }
+    }
+
+    fn is_hot(&self, key: &Bytes) -> bool {
+        self.hot.find(xxh3_64(key), |(hot, _)| hot == key).is_some()
     }
 
     /// Moves the hot rows into the ordered layer.

@@ -125,6 +125,24 @@ fn hot_rows_are_folded_when_they_are_many() {
 }
 
 #[test]
+fn what_came_and_went_between_two_checkpoints_is_not_written() {
+    let mut layered = layered();
+    layered.put_new(key(0), value("short"));
+    layered.put_new(key(3), value("long"));
+    assert_eq!(layered.get(&key(0)).unwrap(), Some(value("short")));
+    layered.delete(key(0));
+    assert_eq!(layered.get(&key(0)).unwrap(), None);
+    assert_eq!(layered.freeze().to_batch(), [(key(3), Some(value("long")))]);
+    // The checkpoint being written has it: that it is gone must be written too, and stays so if it comes again.
+    layered.delete(key(3));
+    layered.put_new(key(3), value("again"));
+    layered.delete(key(3));
+    layered.base().write(vec![(key(3), Some(value("long")))]).unwrap();
+    layered.thaw();
+    assert_eq!(layered.freeze().to_batch(), [(key(3), None)]);
+}
+
+#[test]
 fn bytes_count_what_is_there() {
     let mut layered = layered();
     layered.put(key(0), value("12345"));
@@ -177,6 +195,8 @@ fn nothing_follows_an_error_of_the_base() {
 enum Step {
     Put(u8, u8),
     PutHot(u8, u8),
+    /// If the key has no value.
+    PutNew(u8, u8),
     Delete(u8),
     Freeze,
     Write,
@@ -188,7 +208,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => (0..40_u8, any::<u8>()).prop_map(|(key, value)| Step::Put(key, value)),
         8 => (0..40_u8, any::<u8>()).prop_map(|(key, value)| Step::PutHot(key, value)),
-        5 => (0..40_u8).prop_map(Step::Delete),
+        8 => (0..40_u8, any::<u8>()).prop_map(|(key, value)| Step::PutNew(key, value)),
+        8 => (0..40_u8).prop_map(Step::Delete),
         1 => Just(Step::Freeze),
         1 => Just(Step::Write),
         1 => Just(Step::Thaw),
@@ -217,6 +238,10 @@ proptest! {
                 }
                 Step::PutHot(number, content) => {
                     layered.put_hot(key(number), Bytes::from(vec![content; usize::from(content % 5)]));
+                    model.insert(key(number), Bytes::from(vec![content; usize::from(content % 5)]));
+                }
+                Step::PutNew(number, content) if !model.contains_key(&key(number)) => {
+                    layered.put_new(key(number), Bytes::from(vec![content; usize::from(content % 5)]));
                     model.insert(key(number), Bytes::from(vec![content; usize::from(content % 5)]));
                 }
                 Step::Delete(number) => {

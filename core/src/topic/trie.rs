@@ -77,7 +77,29 @@ impl<K: Ord + Clone, T> FilterTrie<K, T> {
     /// Calls `visit` for every subscription whose filter matches `topic`: several times for one key whose filters
     /// overlap. The order is the same for the same trie, and means nothing else.
     pub fn for_each_match(&self, topic: &TopicName, visit: &mut dyn FnMut(&K, &T)) {
-        visit_below(&self.root, Some(topic.as_str()), topic.is_reserved(), visit);
+        let mut visit_all = |key: &K, value: &T| {
+            visit(key, value);
+            false
+        };
+        any_below(&self.root, Some(topic.as_str()), topic.is_reserved(), &mut visit_all);
+    }
+
+    /// Whether `accept` takes a subscription whose filter matches `topic`. The first that it takes ends the search.
+    pub fn any_match(&self, topic: &TopicName, accept: &mut dyn FnMut(&K, &T) -> bool) -> bool {
+        any_below(&self.root, Some(topic.as_str()), topic.is_reserved(), accept)
+    }
+
+    /// What `key` said about the very same filter.
+    pub fn get_mut(&mut self, filter: &TopicFilter, key: &K) -> Option<&mut T> {
+        let mut branch = &mut self.root;
+        for level in filter.levels() {
+            branch = match level {
+                FilterLevel::Multi => return branch.multi.get_mut(key),
+                FilterLevel::Single => branch.single.as_deref_mut()?,
+                FilterLevel::Literal(text) => branch.literals.get_mut(text)?,
+            };
+        }
+        branch.here.get_mut(key)
     }
 
     /// Whether there is no subscription.
@@ -126,28 +148,35 @@ fn remove_below<'a, K: Ord, T>(
     }
 }
 
+/// Whether `accept` takes a subscription below `branch` that matches.
+///
 /// `rest` is what of the topic lies below `branch`; `None` if the topic ends here. `reserved` only at the root, of a
 /// topic that no leading wildcard sees [MQTT-4.7.2-1]. Recursion ends with the levels of a topic, which are bounded.
-fn visit_below<K, T>(branch: &Branch<K, T>, rest: Option<&str>, reserved: bool, visit: &mut dyn FnMut(&K, &T)) {
-    if !reserved {
-        // `a/#` matches `a` itself as well as what is below (§4.7.1.2).
-        branch.multi.iter().for_each(|(key, value)| visit(key, value));
+fn any_below<K, T>(
+    branch: &Branch<K, T>,
+    rest: Option<&str>,
+    reserved: bool,
+    accept: &mut dyn FnMut(&K, &T) -> bool,
+) -> bool {
+    // `a/#` matches `a` itself as well as what is below (§4.7.1.2).
+    if !reserved && branch.multi.iter().any(|(key, value)| accept(key, value)) {
+        return true;
     }
     let Some(rest) = rest else {
-        branch.here.iter().for_each(|(key, value)| visit(key, value));
-        return;
+        return branch.here.iter().any(|(key, value)| accept(key, value));
     };
     let (level, below) = match rest.split_once(LEVEL_SEPARATOR) {
         Some((level, below)) => (level, Some(below)),
         None => (rest, None),
     };
-    if let Some(next) = branch.literals.get(level) {
-        visit_below(next, below, false, visit);
-    }
-    if let Some(next) = &branch.single
-        && !reserved
+    if let Some(next) = branch.literals.get(level)
+        && any_below(next, below, false, accept)
     {
-        visit_below(next, below, false, visit);
+        return true;
+    }
+    match &branch.single {
+        Some(next) if !reserved => any_below(next, below, false, accept),
+        _ => false,
     }
 }
 

@@ -60,6 +60,41 @@ fn only_the_identical_filter_is_removed() {
     assert!(trie.root.is_empty(), "empty branches are pruned");
 }
 
+#[test]
+fn the_first_that_is_taken_ends_the_search() {
+    let mut trie = FilterTrie::new();
+    for key in 0..100_u8 {
+        trie.insert(&filter("a/+"), key, 'x');
+    }
+    let topic = TopicName::parse("a/b").unwrap();
+    let mut asked = 0;
+    let mut until = |last: u8| {
+        asked = 0;
+        let found = trie.any_match(&topic, &mut |key, _| {
+            asked += 1;
+            *key == last
+        });
+        (found, asked)
+    };
+    assert_eq!(until(0), (true, 1));
+    assert_eq!(until(9), (true, 10));
+    assert_eq!(until(100), (false, 100));
+    assert!(!trie.any_match(&TopicName::parse("b").unwrap(), &mut |_, _| true));
+}
+
+#[test]
+fn what_was_said_can_be_changed() {
+    let mut trie = FilterTrie::new();
+    for text in ["a/+", "a/b", "a/#"] {
+        trie.insert(&filter(text), 1, 'x');
+        *trie.get_mut(&filter(text), &1).unwrap() = 'y';
+        assert_eq!(trie.get_mut(&filter(text), &2), None);
+    }
+    assert_eq!(matching(&trie, "a/b"), [(1, 'y'), (1, 'y'), (1, 'y')]);
+    assert_eq!(trie.get_mut(&filter("a"), &1), None);
+    assert_eq!(trie.get_mut(&filter("+/b"), &1), None);
+}
+
 proptest! {
     #[test]
     fn agrees_with_a_list_of_filters(
@@ -88,6 +123,9 @@ proptest! {
                 .map(|((_, key), value)| (*key, *value))
                 .collect();
             expected.sort_unstable();
+            let taken = expected.first().copied();
+            let accept = &mut |key: &u8, value: &usize| Some((*key, *value)) == taken;
+            prop_assert_eq!(trie.any_match(&TopicName::parse(&topic).unwrap(), accept), taken.is_some());
             prop_assert_eq!(found, expected);
         }
         for ((text, key), value) in model {
