@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{AppliedId, BatchOutcome, Change, Disposition, OriginOpened, Outcome, State};
-use crate::command::{Batch, DecodeError, Entry, Item, Operation};
+use super::{AppliedId, Assigned, BatchOutcome, Change, Closed, Disposition, OriginOpened, Outcome, State};
+use crate::command::{Batch, Command, DecodeError, Entry, Item, Operation};
 use crate::keyspace::FormatError;
 use crate::store::StoreError;
 
@@ -16,6 +16,10 @@ pub struct Applied {
     pub batches: Vec<BatchOutcome>,
     /// Origins that were opened, in their order.
     pub origins: Vec<OriginOpened>,
+    /// Connections that were ended, in their order.
+    pub closed: Vec<Closed>,
+    /// Messages of shared subscriptions and who is to send them, in their order.
+    pub assigned: Vec<Assigned>,
 }
 
 /// A committed entry cannot be applied. The node must stop: its state is between two entries now.
@@ -53,6 +57,7 @@ impl State {
                 Item::OpenOrigin { node_id, nonce } => applied.origins.push(self.open_origin(node_id, nonce)),
                 Item::Expire { limit } => self.expire(limit, &mut applied.changes)?,
                 Item::Compact { limit } => self.compact(limit)?,
+                Item::EndDue { .. } | Item::LoseNode { .. } | Item::Trim { .. } | Item::Assign { .. } => {}
             }
         }
         Ok(applied)
@@ -96,8 +101,8 @@ impl State {
             Ok(()) => {
                 let mut outcomes = Vec::with_capacity(batch.count());
                 applied.changes.reserve(batch.count());
-                for operation in batch.operations() {
-                    outcomes.push(self.apply_operation(operation?, &mut applied.changes)?);
+                for command in batch.commands() {
+                    outcomes.push(self.apply_command(command?, &mut applied.changes)?);
                 }
                 Disposition::Taken(outcomes)
             }
@@ -109,12 +114,13 @@ impl State {
         Ok(())
     }
 
-    fn apply_operation(&mut self, operation: Operation, changes: &mut Vec<Change>) -> Result<Outcome, ApplyError> {
-        match operation {
+    fn apply_command(&mut self, command: Command, changes: &mut Vec<Change>) -> Result<Outcome, ApplyError> {
+        match command.operation {
             Operation::Put(put) => self.put(put, changes),
             Operation::Delete(delete) => self.delete(delete, changes),
             Operation::DeleteFilter(delete_filter) => self.delete_filter(delete_filter, changes),
             Operation::Event(event) => Ok(self.event(event, changes)),
+            _ => Ok(Outcome::SessionChanged),
         }
     }
 

@@ -90,6 +90,7 @@ impl State {
             origins: Arc::new(origins),
             membership,
             changed: Changed::default(),
+            sessions: imbl::OrdMap::new(),
             tombstone_bounds: TombstoneBounds::default(),
         })
     }

@@ -46,11 +46,13 @@ mod delete_filter;
 mod digest;
 mod event;
 mod expire;
+mod messages;
 mod origin;
 mod outcome;
 mod put;
 mod recent;
 mod rows;
+mod session;
 mod view;
 mod winner;
 
@@ -75,7 +77,9 @@ pub use apply::{Applied, ApplyError};
 pub use change::{Change, ChangeKind, DeleteCause};
 pub use checkpoint::{FrozenState, OpenError};
 pub use digest::Digest;
+pub use messages::{Waiting, WaitingRow};
 pub use outcome::{BatchOutcome, Disposition, OriginOpened, Outcome};
+pub use session::{Assigned, CloseReason, Closed, InFlight, LiveConnection, Session, SubscriptionRow};
 pub use view::{ChangeRow, StateView};
 
 /// The replicated state of one node: a store, the changes since its last checkpoint, and where both stand.
@@ -96,6 +100,8 @@ pub struct State {
     checkpointed: Option<AppliedId>,
     /// The last log entry of the checkpoint begun last.
     freezing: Option<AppliedId>,
+    /// By client identifier. Shared with views.
+    sessions: imbl::OrdMap<Bytes, Arc<Session>>,
     /// The same on every node.
     tombstone_bounds: compact::TombstoneBounds,
 }

@@ -63,7 +63,13 @@ impl From<ProposeResult> for Verdict {
                     "timestamp-ahead: {seconds}.{microseconds:06} s ahead of the cluster's clock"
                 ))
             }
-            Outcome::TooLate => {
+            Outcome::Connected { .. }
+            | Outcome::Subscribed { .. }
+            | Outcome::SessionChanged
+            | Outcome::Released { .. }
+            | Outcome::Duplicate
+            | Outcome::Fenced
+            | Outcome::TooLate => {
                 Self::Unavailable(Cow::Borrowed("the write came too late to be applied; send it again"))
             }
         }

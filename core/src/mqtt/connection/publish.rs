@@ -245,7 +245,7 @@ fn bytes_of(operation: &Operation) -> usize {
         Operation::Delete(delete) => delete.topic.len() + delete.metadata.as_bytes().len(),
         Operation::Event(event) => event.topic.len() + event.payload.len() + event.metadata.as_bytes().len(),
         // No PUBLISH makes one.
-        Operation::DeleteFilter(_) => 0,
+        _ => 0,
     }
 }
 

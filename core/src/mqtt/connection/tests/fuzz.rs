@@ -439,7 +439,7 @@ impl World {
                         Operation::Put(put) => put.qos,
                         Operation::Delete(delete) => delete.qos,
                         Operation::Event(event) => event.qos,
-                        Operation::DeleteFilter(_) => panic!("no PUBLISH deletes by filter"),
+                        other => panic!("no PUBLISH is {other:?}"),
                     };
                     assert!(self.proposals.insert(token, qos).is_none());
                 }
