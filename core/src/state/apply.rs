@@ -51,7 +51,11 @@ impl State {
             match item? {
                 Item::Batch(bytes) => self.apply_batch(&Batch::parse(bytes)?, &mut applied)?,
                 Item::OpenOrigin { node_id, nonce } => applied.origins.push(self.open_origin(node_id, nonce)),
-                Item::Expire { limit } => self.expire(limit, &mut applied.changes)?,
+                Item::Expire { limit } => {
+                    let from = applied.changes.len();
+                    self.expire(limit, &mut applied.changes)?;
+                    self.published(&applied.changes[from..]);
+                }
                 Item::Compact { limit } => self.compact(limit)?,
             }
         }
@@ -97,7 +101,9 @@ impl State {
                 let mut outcomes = Vec::with_capacity(batch.count());
                 applied.changes.reserve(batch.count());
                 for operation in batch.operations() {
+                    let from = applied.changes.len();
                     outcomes.push(self.apply_operation(operation?, &mut applied.changes)?);
+                    self.published(&applied.changes[from..]);
                 }
                 Disposition::Taken(outcomes)
             }
@@ -116,6 +122,11 @@ impl State {
             Operation::DeleteFilter(delete_filter) => self.delete_filter(delete_filter, changes),
             Operation::Event(event) => Ok(self.event(event, changes)),
         }
+    }
+
+    /// What follows from changes and events that an operation has just brought.
+    fn published(&mut self, changes: &[Change]) {
+        changes.iter().for_each(|change| self.keep(change));
     }
 
     /// Takes the revision of an operation that changes something or is an event.
