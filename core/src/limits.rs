@@ -51,6 +51,12 @@ pub const EXPIRY_CHUNK_TOPICS_MAX: u32 = 1_000;
 /// Most tombstones that one compaction entry drops.
 pub const COMPACTION_CHUNK_TOMBSTONES_MAX: u32 = 1_000;
 
+/// Most kept messages that one trim entry drops; the leader proposes another while more are due.
+pub const TRIM_CHUNK_MESSAGES_MAX: u32 = 10_000;
+
+/// A trim entry looks at no further message once it has looked at this many bytes.
+pub const TRIM_CHUNK_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// A tombstone is kept at least this long after its deletion, microseconds of log time. Default of a replicated setting.
 pub const TOMBSTONE_AGE_MIN_US: u64 = 24 * 3600 * 1_000_000;
 
@@ -59,9 +65,6 @@ pub const TOMBSTONE_REVISIONS_MIN: u64 = 1_000_000;
 
 /// Most sessions that one entry of housekeeping ends or disconnects.
 pub const SESSION_CHUNK_MAX: u32 = 1_000;
-
-/// Most kept messages that one trimming entry drops.
-pub const TRIM_CHUNK_MESSAGES_MAX: u32 = 1_000;
 
 /// Most messages of shared groups that one entry assigns.
 pub const ASSIGN_CHUNK_MESSAGES_MAX: u32 = 1_000;

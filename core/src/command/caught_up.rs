@@ -1,7 +1,8 @@
 //! Sessions for which nothing waits.
 
-use super::wire::{Reader, put_count};
-use super::{DecodeError, MessagePosition};
+use super::DecodeError;
+use super::wire::{Reader, put_count, put_position};
+use crate::keyspace::MessagePosition;
 use crate::limits::CAUGHT_UP_FENCES_MAX;
 
 /// Moves the cursors of a node's idle sessions, many at once, so that they hold nothing back.
@@ -16,7 +17,7 @@ pub struct CaughtUp {
 impl CaughtUp {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         assert!(self.fences.len() <= CAUGHT_UP_FENCES_MAX, "too many connections");
-        self.cursor.encode(out);
+        put_position(out, self.cursor);
         put_count(out, self.fences.len());
         for fence in &self.fences {
             out.extend_from_slice(&fence.to_be_bytes());
@@ -24,7 +25,7 @@ impl CaughtUp {
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let cursor = MessagePosition::decode(reader)?;
+        let cursor = reader.position()?;
         let fences = reader.list(Reader::u64)?;
         reader.finish()?;
         if fences.len() > CAUGHT_UP_FENCES_MAX {

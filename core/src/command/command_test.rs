@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::keyspace::MessagePosition;
 use crate::metadata::{Metadata, MetadataBuilder};
 use crate::topic::{SubscriptionFilter, TopicFilter, TopicName};
 
@@ -140,7 +141,10 @@ fn subscription(filter: &str, replay: Option<ReplayFrom>) -> SessionSubscription
 /// Operations that need a sender.
 fn session_operations() -> Vec<Operation> {
     let filter = |text| SubscriptionFilter::parse(text).unwrap();
-    let position = MessagePosition::new(3, 4);
+    let position = MessagePosition {
+        revision: 3,
+        ordinal: 4,
+    };
     let topics = |after: Option<&str>| {
         let after = after.map(|text| TopicName::parse(text).unwrap());
         Some(ReplayFrom::Topics { after })
@@ -375,7 +379,7 @@ fn session_operations_are_checked_where_they_are_read() {
         assert_eq!(outcome, Err(DecodeError::Flags(0b0010_0000)), "{id}");
     }
     let mut many = vec![11];
-    MessagePosition::ZERO.encode(&mut many);
+    wire::put_position(&mut many, MessagePosition::default());
     wire::put_count(&mut many, 1001);
     many.resize(many.len() + 1001 * 8, 1);
     assert_eq!(decoded(&raw_batch(&many)), Err(DecodeError::TooManyFences(1001)));

@@ -1,8 +1,9 @@
 //! A session gets on with its messages.
 
 use super::subscribe::{decode_replay, encode_replay, replay_kind};
-use super::wire::{Reader, put_count, put_field};
-use super::{DecodeError, MessagePosition, ReplayFrom};
+use super::wire::{Reader, put_count, put_field, put_position};
+use super::{DecodeError, ReplayFrom};
+use crate::keyspace::MessagePosition;
 use crate::topic::SubscriptionFilter;
 
 const CURSOR: u8 = 0b1;
@@ -45,7 +46,7 @@ impl Progress {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.push(if self.cursor.is_some() { CURSOR } else { 0 });
         if let Some(cursor) = self.cursor {
-            cursor.encode(out);
+            put_position(out, cursor);
         }
         for packet_ids in [&self.done, &self.received] {
             put_count(out, packet_ids.len());
@@ -54,7 +55,7 @@ impl Progress {
             }
         }
         put_count(out, self.settled.len());
-        self.settled.iter().for_each(|position| position.encode(out));
+        self.settled.iter().for_each(|position| put_position(out, *position));
         put_count(out, self.sent.len());
         self.sent.iter().for_each(|sent| sent.encode(out));
         put_count(out, self.replayed.len());
@@ -68,7 +69,7 @@ impl Progress {
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let flags = reader.flags(CURSOR)?;
         let cursor = if flags & CURSOR != 0 {
-            Some(MessagePosition::decode(reader)?)
+            Some(reader.position()?)
         } else {
             None
         };
@@ -76,7 +77,7 @@ impl Progress {
             cursor,
             done: reader.list(Reader::packet_id)?,
             received: reader.list(Reader::packet_id)?,
-            settled: reader.list(MessagePosition::decode)?,
+            settled: reader.list(Reader::position)?,
             sent: reader.list(Sent::decode)?,
             replayed: reader.list(|reader| {
                 let filter = reader.subscription_filter()?;
@@ -92,13 +93,13 @@ impl Progress {
 impl Sent {
     fn encode(&self, out: &mut Vec<u8>) {
         assert!((1..=2).contains(&self.qos), "QoS {} has no packet identifier", self.qos);
-        self.position.encode(out);
+        put_position(out, self.position);
         put_packet_id(out, self.packet_id);
         out.push(self.qos | if self.shared { SENT_SHARED } else { 0 });
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let position = MessagePosition::decode(reader)?;
+        let position = reader.position()?;
         let packet_id = reader.packet_id()?;
         let flags = reader.flags(SENT_QOS | SENT_SHARED)?;
         let qos = flags & SENT_QOS;

@@ -1,7 +1,8 @@
 //! A session subscribes.
 
-use super::wire::{Reader, put_count, put_field};
-use super::{DecodeError, MessagePosition};
+use super::DecodeError;
+use super::wire::{Reader, put_count, put_field, put_position};
+use crate::keyspace::MessagePosition;
 use crate::topic::{SubscriptionFilter, TopicName};
 
 const QOS: u8 = 0b0000_0011;
@@ -155,7 +156,7 @@ pub(super) fn encode_replay(replay: Option<&ReplayFrom>, out: &mut Vec<u8>) {
     match replay {
         None | Some(ReplayFrom::Topics { after: None }) => {}
         Some(ReplayFrom::Topics { after: Some(topic) }) => put_field(out, topic.as_bytes()),
-        Some(ReplayFrom::Changes { after }) => after.encode(out),
+        Some(ReplayFrom::Changes { after }) => put_position(out, *after),
     }
 }
 
@@ -167,7 +168,7 @@ pub(super) fn decode_replay(kind: u8, reader: &mut Reader<'_>) -> Result<Option<
             after: Some(reader.topic()?),
         }),
         CHANGES => Some(ReplayFrom::Changes {
-            after: MessagePosition::decode(reader)?,
+            after: reader.position()?,
         }),
         other => return Err(DecodeError::Flags(other)),
     })

@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::DecodeError;
+use crate::keyspace::MessagePosition;
 use crate::limits::CLIENT_ID_BYTES_MAX;
 use crate::metadata::Metadata;
 use crate::topic::{SubscriptionFilter, TopicFilter, TopicName};
@@ -119,6 +120,13 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
+    pub(crate) fn position(&mut self) -> Result<MessagePosition, DecodeError> {
+        Ok(MessagePosition {
+            revision: self.u64()?,
+            ordinal: self.u32()?,
+        })
+    }
+
     /// A packet identifier, which is never 0 [MQTT-2.2.1-3].
     pub(crate) fn packet_id(&mut self) -> Result<u16, DecodeError> {
         match self.u16()? {
@@ -179,6 +187,12 @@ pub(crate) fn put_field(out: &mut Vec<u8>, field: &[u8]) {
     let length = u16::try_from(field.len()).expect("a field of a command is limited to 65,535 bytes");
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(field);
+}
+
+/// Writes revision and ordinal.
+pub(crate) fn put_position(out: &mut Vec<u8>, position: MessagePosition) {
+    out.extend_from_slice(&position.revision.to_be_bytes());
+    out.extend_from_slice(&position.ordinal.to_be_bytes());
 }
 
 /// Writes the count of a list in two bytes.

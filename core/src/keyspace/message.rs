@@ -127,6 +127,20 @@ impl Message {
         Bytes::from(bytes)
     }
 
+    /// When the message in the row `bytes` was kept, without reading the rest.
+    ///
+    /// # Errors
+    /// The bytes are no message.
+    pub fn kept_at_us(bytes: &[u8]) -> Result<u64, FormatError> {
+        match bytes {
+            [VERSION, _, _, rest @ ..] => match rest.first_chunk() {
+                Some(time) => Ok(u64::from_be_bytes(*time)),
+                None => Err(malformed("is cut short")),
+            },
+            _ => Err(malformed("has an unknown version")),
+        }
+    }
+
     /// Reads the stored form. Does not copy.
     ///
     /// # Errors
@@ -333,6 +347,7 @@ mod tests {
     #[test]
     fn messages_come_back_as_they_went() {
         for message in messages() {
+            assert_eq!(Message::kept_at_us(&message.encode()), Ok(9));
             assert_eq!(Message::parse(&message.encode()), Ok(message));
         }
     }

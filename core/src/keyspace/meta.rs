@@ -7,28 +7,33 @@
 //!
 //! | offset | bytes | field of the position |
 //! |---|---|---|
-//! | 0 | 1 | format version, 1 |
+//! | 0 | 1 | format version, 2 |
 //! | 1 | 1 | 1 if a log entry was applied, otherwise 0 |
 //! | 2 | 8 | term of the last applied log entry |
 //! | 10 | 8 | node id of the leader that wrote it |
 //! | 18 | 8 | its log index |
 //! | 26 | 8 | revision of the last change |
 //! | 34 | 8 | log time, microseconds since the Unix epoch |
-//! | 42 | 16 | digest of topics, tombstones and origins |
+//! | 42 | 16 | digest of topics, tombstones, kept messages and origins |
 //! | 58 | 8 | number of topics |
 //! | 66 | 8 | number of tombstones |
 //! | 74 | 8 | greatest revision of a tombstone that was dropped |
+//! | 82 | 8 | number of kept messages |
+//! | 90 | 8 | their bytes |
+//! | 98 | 8 | bytes of those up to the next field |
+//! | 106 | 8 + 4 | kept messages up to this position are there only because somebody holds them |
+//! | 118 | 8 + 4 | greatest position of a message that was dropped though somebody may have waited for it |
 //!
 //! Both rows are written with the checkpoint whose position they tell, in the same batch: a crash never separates them
 //! from the data.
 
 use bytes::Bytes;
 
-use super::KeyKind;
 use super::record::FormatError;
+use super::{KeyKind, MessagePosition};
 
-const VERSION: u8 = 1;
-const BYTES: usize = 82;
+const VERSION: u8 = 2;
+const BYTES: usize = 130;
 
 /// Key of the [`Position`].
 pub const POSITION_KEY: [u8; 2] = [KeyKind::Meta as u8, 0x01];
@@ -56,7 +61,7 @@ pub struct Position {
     pub revision: u64,
     /// Log time of the last applied entry, microseconds since the Unix epoch. Never steps back.
     pub log_time_us: u64,
-    /// Order-independent digest of topics, tombstones and origins.
+    /// Order-independent digest of topics, tombstones, kept messages and origins.
     pub digest: u128,
     /// Topics that hold a value.
     pub topic_count: u64,
@@ -64,6 +69,16 @@ pub struct Position {
     pub tombstone_count: u64,
     /// Greatest revision of a tombstone that was dropped: the index of changes is complete after it.
     pub compacted_revision: u64,
+    /// Messages that are kept in rows of their own.
+    pub message_count: u64,
+    /// Bytes of those rows.
+    pub message_bytes: u64,
+    /// Bytes of those up to `trimmed_through`.
+    pub held_bytes: u64,
+    /// What is kept up to here is on its way to somebody; nobody else waits for it.
+    pub trimmed_through: MessagePosition,
+    /// Messages up to here may be missing though somebody waited for them: retention dropped them.
+    pub dropped_through: MessagePosition,
 }
 
 impl Position {
@@ -87,8 +102,19 @@ impl Position {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
         bytes.extend_from_slice(&self.digest.to_be_bytes());
-        for number in [self.topic_count, self.tombstone_count, self.compacted_revision] {
+        for number in [
+            self.topic_count,
+            self.tombstone_count,
+            self.compacted_revision,
+            self.message_count,
+            self.message_bytes,
+            self.held_bytes,
+        ] {
             bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        for MessagePosition { revision, ordinal } in [self.trimmed_through, self.dropped_through] {
+            bytes.extend_from_slice(&revision.to_be_bytes());
+            bytes.extend_from_slice(&ordinal.to_be_bytes());
         }
         debug_assert_eq!(bytes.len(), BYTES);
         Bytes::from(bytes)
@@ -106,6 +132,10 @@ impl Position {
             return Err(FormatError::new("position", "has an unknown version"));
         }
         let u64_at = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
+        let position_at = |at: usize| MessagePosition {
+            revision: u64_at(at),
+            ordinal: u32::from_be_bytes(std::array::from_fn(|i| bytes[at + 8 + i])),
+        };
         let applied = match bytes[1] {
             0 => None,
             1 => Some(AppliedId {
@@ -123,6 +153,11 @@ impl Position {
             topic_count: u64_at(58),
             tombstone_count: u64_at(66),
             compacted_revision: u64_at(74),
+            message_count: u64_at(82),
+            message_bytes: u64_at(90),
+            held_bytes: u64_at(98),
+            trimmed_through: position_at(106),
+            dropped_through: position_at(118),
         })
     }
 }
@@ -145,6 +180,11 @@ mod tests {
             topic_count: 7,
             tombstone_count: 8,
             compacted_revision: 9,
+            message_count: 10,
+            message_bytes: 11,
+            held_bytes: 12,
+            trimmed_through: MessagePosition::end_of(13),
+            dropped_through: MessagePosition::first_of(14),
         };
         for position in [
             position,
@@ -162,7 +202,7 @@ mod tests {
     fn other_bytes_are_refused() {
         let bytes = Position::default().encode();
         assert!(Position::parse(&bytes[1..]).is_err());
-        assert!(Position::parse(&[&[2], &bytes[1..]].concat()).is_err());
-        assert!(Position::parse(&[&[1, 2], &bytes[2..]].concat()).is_err());
+        assert!(Position::parse(&[&[1], &bytes[1..]].concat()).is_err());
+        assert!(Position::parse(&[&[2, 2], &bytes[2..]].concat()).is_err());
     }
 }

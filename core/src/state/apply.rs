@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{AppliedId, Assigned, BatchOutcome, Change, Closed, Disposition, OriginOpened, Outcome, State};
+use super::{AppliedId, Assigned, BatchOutcome, Change, Closed, Disposition, OriginOpened, Outcome, Retention, State};
 use crate::command::{Batch, Command, DecodeError, Entry, Item, Operation};
 use crate::keyspace::FormatError;
 use crate::store::StoreError;
@@ -55,9 +55,18 @@ impl State {
             match item? {
                 Item::Batch(bytes) => self.apply_batch(&Batch::parse(bytes)?, &mut applied)?,
                 Item::OpenOrigin { node_id, nonce } => applied.origins.push(self.open_origin(node_id, nonce)),
-                Item::Expire { limit } => self.expire(limit, &mut applied.changes)?,
+                Item::Expire { limit } => {
+                    let from = applied.changes.len();
+                    self.expire(limit, &mut applied.changes)?;
+                    self.published(&applied.changes[from..]);
+                }
                 Item::Compact { limit } => self.compact(limit)?,
-                Item::EndDue { .. } | Item::LoseNode { .. } | Item::Trim { .. } | Item::Assign { .. } => {}
+                Item::Trim {
+                    limit,
+                    keep_bytes,
+                    keep_us,
+                } => self.trim(limit, Retention { keep_bytes, keep_us })?,
+                Item::EndDue { .. } | Item::LoseNode { .. } | Item::Assign { .. } => {}
             }
         }
         Ok(applied)
@@ -102,7 +111,9 @@ impl State {
                 let mut outcomes = Vec::with_capacity(batch.count());
                 applied.changes.reserve(batch.count());
                 for command in batch.commands() {
+                    let from = applied.changes.len();
                     outcomes.push(self.apply_command(command?, &mut applied.changes)?);
+                    self.published(&applied.changes[from..]);
                 }
                 Disposition::Taken(outcomes)
             }
@@ -122,6 +133,11 @@ impl State {
             Operation::Event(event) => Ok(self.event(event, changes)),
             _ => Ok(Outcome::SessionChanged),
         }
+    }
+
+    /// What follows from changes and events that an operation has just brought.
+    fn published(&mut self, changes: &[Change]) {
+        changes.iter().for_each(|change| self.keep(change));
     }
 
     /// Takes the revision of an operation that changes something or is an event.

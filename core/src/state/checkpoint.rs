@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::compact::TombstoneBounds;
+use super::interest::Interest;
 use super::recent::{RecentPositions, StalePositions};
 use super::{AppliedId, State};
 use crate::keyspace::meta::{MEMBERSHIP_KEY, POSITION_KEY, Position};
@@ -91,6 +92,7 @@ impl State {
             membership,
             changed: Changed::default(),
             sessions: imbl::OrdMap::new(),
+            interest: Interest::default(),
             tombstone_bounds: TombstoneBounds::default(),
         })
     }

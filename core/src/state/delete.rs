@@ -9,6 +9,7 @@ use super::winner::{compare_delete, condition_failed, not_newer};
 use super::{ApplyError, Change, ChangeKind, DeleteCause, Outcome, State};
 use crate::command::Delete;
 use crate::keyspace::{Tombstone, topic_key};
+use crate::topic::TopicName;
 
 impl State {
     pub(super) fn delete(&mut self, delete: Delete, changes: &mut Vec<Change>) -> Result<Outcome, ApplyError> {
@@ -31,7 +32,7 @@ impl State {
             }
         };
         let revision = self.next_revision();
-        self.bury(key, &current, revision, 0, timestamp_us);
+        self.bury(&delete.topic, key, &current, revision, 0, timestamp_us);
         let kind = ChangeKind::Delete {
             timestamp_us,
             publisher: delete.publisher,
@@ -48,10 +49,19 @@ impl State {
         Ok(Outcome::Deleted { revision })
     }
 
-    /// Replaces what the topic has by a tombstone.
-    pub(super) fn bury(&mut self, key: Bytes, current: &Current, revision: u64, ordinal: u32, timestamp_us: u64) {
+    /// Replaces what `topic` has by a tombstone.
+    pub(super) fn bury(
+        &mut self,
+        topic: &TopicName,
+        key: Bytes,
+        current: &Current,
+        revision: u64,
+        ordinal: u32,
+        timestamp_us: u64,
+    ) {
         let deleted_at_us = self.position.log_time_us;
         self.store_tombstone(
+            topic,
             key,
             current,
             &Tombstone {

@@ -40,7 +40,7 @@ impl State {
                 }
                 let current = Current::Record(record);
                 let timestamp_us = self.stamp(&current);
-                self.bury(topic_key(&topic), &current, revision, count, timestamp_us);
+                self.bury(&topic, topic_key(&topic), &current, revision, count, timestamp_us);
                 let kind = ChangeKind::Delete {
                     timestamp_us,
                     publisher: delete.publisher.clone(),

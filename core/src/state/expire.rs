@@ -35,7 +35,7 @@ impl State {
                 return Err(FormatError::new("index by expiry", "contradicts the record").into());
             }
             let timestamp_us = record.timestamp_us();
-            self.bury(key, &current, revision, ordinal, timestamp_us);
+            self.bury(&topic, key, &current, revision, ordinal, timestamp_us);
             let kind = ChangeKind::Delete {
                 timestamp_us,
                 publisher: Bytes::new(),

@@ -1,46 +1,174 @@
-//! Messages that wait for sessions.
+//! Keeping messages for those who have not had them.
+//!
+//! A session that is away is a cursor. What it will read is found by position ([`super::waiting`]), and is stored once
+//! however many sessions wait for it:
+//!
+//! - An event or a delete of QoS 1 or 2 that a persistent session wants becomes a [`Message`] row when it happens.
+//! - A write becomes one only when its record is superseded, and only if somebody may still wait for it: until then the
+//!   record is the message.
+//! - A message that is *held* (on its way to somebody, see [`Interest::held`]) is kept when it is superseded whoever wants
+//!   it, and until it is let go: it must be sent again as it was.
+//!
+//! Rows go by [`super::trim`].
+//!
+//! [`Interest::held`]: super::interest::Interest::held
 
-use super::{Change, StateView};
-use crate::command::MessagePosition;
-use crate::store::StoreError;
+use super::digest::RowSum;
+use super::{ApplyError, Change, ChangeKind, DeleteCause, State};
+use crate::command::Event;
+use crate::keyspace::message::message_key;
+use crate::keyspace::{Message, MessageContent, MessagePosition, TopicRecord};
+use crate::topic::TopicName;
 
-/// A part of the messages that wait, in order.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Waiting {
-    /// The messages, of all topics.
-    pub rows: Vec<WaitingRow>,
-    /// From where to go on; none at the end.
-    pub next: Option<MessagePosition>,
-}
-
-/// A message that waits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WaitingRow {
-    /// The message.
-    pub change: Change,
-    /// Whether the topic has not changed since.
-    pub is_latest: bool,
-}
-
-impl StateView {
-    /// Messages behind `position`, at most `rows_max` and about `bytes_max` bytes.
-    ///
-    /// # Errors
-    /// The store could not be read, or is damaged.
-    pub fn waiting_after(
-        &self,
-        _position: MessagePosition,
-        _rows_max: usize,
-        _bytes_max: usize,
-    ) -> Result<Waiting, StoreError> {
-        Ok(Waiting::default())
+impl Change {
+    /// Where it stands among all messages.
+    #[must_use]
+    pub const fn position(&self) -> MessagePosition {
+        MessagePosition {
+            revision: self.revision,
+            ordinal: self.ordinal,
+        }
     }
 
-    /// The message at `position`, if it is still there.
+    /// QoS with which it was published, 0 to 2: the most with which it is delivered.
+    #[must_use]
+    pub const fn qos(&self) -> u8 {
+        match &self.kind {
+            ChangeKind::Put { qos, .. }
+            | ChangeKind::Delete { qos, .. }
+            | ChangeKind::Event {
+                event: Event { qos, .. },
+                ..
+            } => *qos,
+        }
+    }
+}
+
+impl TopicRecord {
+    /// Where it stands among all messages.
+    #[must_use]
+    pub fn position(&self) -> MessagePosition {
+        MessagePosition {
+            revision: self.revision(),
+            ordinal: self.ordinal(),
+        }
+    }
+}
+
+impl State {
+    /// No persistent session needs a message up to here; `None`: nobody waits at all.
     ///
-    /// # Errors
-    /// The store could not be read, or is damaged.
-    pub fn message_at(&self, _position: MessagePosition) -> Result<Option<Change>, StoreError> {
-        Ok(None)
+    /// What sessions and groups hold ([`hold`](Self::hold)) is apart from it.
+    #[must_use]
+    pub fn low_water(&self) -> Option<MessagePosition> {
+        // What retention has dropped nobody waits for any more, wherever the cursor is.
+        let first = self.interest.cursors.first()?;
+        Some(first.max(self.position.trimmed_through))
+    }
+
+    /// Keeps a change that has just happened, if somebody wants it and its topic does not keep it.
+    pub(super) fn keep(&mut self, change: &Change) {
+        if change.qos() > 0 && self.interest.wants(&change.topic) {
+            self.keep_whole(change);
+        }
+    }
+
+    /// As [`keep`](Self::keep), whoever wants it.
+    fn keep_whole(&mut self, change: &Change) {
+        let content = match &change.kind {
+            // Its record is there until it is superseded.
+            ChangeKind::Put { .. } => return,
+            ChangeKind::Delete {
+                timestamp_us,
+                publisher,
+                metadata,
+                qos,
+                cause,
+            } => MessageContent::Delete {
+                timestamp_us: *timestamp_us,
+                publisher: publisher.clone(),
+                metadata: metadata.clone(),
+                qos: *qos,
+                expired: *cause == DeleteCause::Expired,
+            },
+            ChangeKind::Event { event, .. } => MessageContent::Event {
+                payload: event.payload.clone(),
+                publisher: event.publisher.clone(),
+                metadata: event.metadata.clone(),
+                qos: event.qos,
+                expiry_s: event.expiry_s,
+            },
+        };
+        self.put_message(change.position(), &change.topic, content);
+    }
+
+    /// `record` is about to be what its topic has no more: moves its message into a row if somebody may wait for it.
+    pub(super) fn keep_superseded(&mut self, topic: &TopicName, record: &TopicRecord) {
+        if self.is_needed(topic, record) {
+            self.put_message(record.position(), topic, MessageContent::Put(record.clone()));
+        }
+    }
+
+    fn is_needed(&self, topic: &TopicName, record: &TopicRecord) -> bool {
+        let position = record.position();
+        if self.interest.held.contains(position) {
+            return true;
+        }
+        // In the order of what it costs to find out.
+        let is_expired = record
+            .expires_at_us()
+            .is_some_and(|time| time <= self.position.log_time_us);
+        record.qos() > 0
+            && self.low_water().is_some_and(|low_water| position > low_water)
+            && !is_expired
+            && self.interest.wants_every(topic)
+    }
+
+    fn put_message(&mut self, position: MessagePosition, topic: &TopicName, content: MessageContent) {
+        let message = Message {
+            kept_at_us: self.position.log_time_us,
+            topic: topic.clone(),
+            content,
+        };
+        let row = message.encode();
+        let key = message_key(position);
+        self.position.digest.replace_row(&key, None, Some(&row));
+        self.position.message_count += 1;
+        self.position.message_bytes += row.len() as u64;
+        if position <= self.position.trimmed_through {
+            self.position.held_bytes += row.len() as u64;
+        }
+        self.layer.put_new(key, row);
+    }
+
+    pub(super) fn drop_message(&mut self, position: MessagePosition, row: &[u8]) {
+        let key = message_key(position);
+        self.position.digest.replace_row(&key, Some(row), None);
+        self.position.message_count -= 1;
+        self.position.message_bytes -= row.len() as u64;
+        if position <= self.position.trimmed_through {
+            self.position.held_bytes -= row.len() as u64;
+        }
+        self.layer.delete(key);
+    }
+
+    /// The message at `position` is on its way to somebody: it is kept until let go as often as it was held.
+    pub(super) fn hold(&mut self, position: MessagePosition) {
+        self.interest.held.add(position);
+    }
+
+    /// Whoever held the message at `position` has it, or does not want it any more.
+    ///
+    /// # Panics
+    /// If nobody holds it.
+    pub(super) fn release(&mut self, position: MessagePosition) -> Result<(), ApplyError> {
+        // Beyond that position others may wait for it still.
+        if self.interest.held.remove(position)
+            && position <= self.position.trimmed_through
+            && let Some(row) = self.layer.get(&message_key(position))?
+        {
+            self.drop_message(position, &row);
+        }
+        Ok(())
     }
 }

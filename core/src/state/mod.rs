@@ -17,6 +17,9 @@
 //! | `winner` | newest timestamp wins, exactly |
 //! | `expire`, `compact` | the leader's housekeeping |
 //! | `rows` | a topic's row with its indexes, counts and digest |
+//! | `messages`, `trim` | messages kept for those who have not had them, and dropped |
+//! | `waiting` | reading them, by position |
+//! | `interest` | who waits, as far as it must be known |
 //! | `recent` | the indexes by position, until the next checkpoint |
 //! | `origin` | lives and sequences of origins |
 //! | `digest` | the order-independent digest |
@@ -46,6 +49,7 @@ mod delete_filter;
 mod digest;
 mod event;
 mod expire;
+mod interest;
 mod messages;
 mod origin;
 mod outcome;
@@ -53,7 +57,9 @@ mod put;
 mod recent;
 mod rows;
 mod session;
+mod trim;
 mod view;
+mod waiting;
 mod winner;
 
 #[cfg(test)]
@@ -72,15 +78,17 @@ use crate::keyspace::OriginRow;
 use crate::keyspace::meta::Position;
 use crate::store::Layered;
 
+pub use crate::keyspace::MessagePosition;
 pub use crate::keyspace::meta::AppliedId;
 pub use apply::{Applied, ApplyError};
 pub use change::{Change, ChangeKind, DeleteCause};
 pub use checkpoint::{FrozenState, OpenError};
 pub use digest::Digest;
-pub use messages::{Waiting, WaitingRow};
 pub use outcome::{BatchOutcome, Disposition, OriginOpened, Outcome};
 pub use session::{Assigned, CloseReason, Closed, InFlight, LiveConnection, Session, SubscriptionRow};
+pub use trim::Retention;
 pub use view::{ChangeRow, StateView};
+pub use waiting::{Waiting, WaitingRow};
 
 /// The replicated state of one node: a store, the changes since its last checkpoint, and where both stand.
 ///
@@ -96,6 +104,8 @@ pub struct State {
     membership: Option<Bytes>,
     /// What of the two above has changed since the last freeze.
     changed: checkpoint::Changed,
+    /// Follows from the rows of sessions and groups.
+    interest: interest::Interest,
     /// The last log entry that the store holds.
     checkpointed: Option<AppliedId>,
     /// The last log entry of the checkpoint begun last.
@@ -125,7 +135,7 @@ impl State {
         self.position.log_time_us
     }
 
-    /// Digest of topics, tombstones and origins. Nodes with the same [`applied`](State::applied) have the same.
+    /// Digest of topics, tombstones, kept messages and origins. Nodes with the same [`applied`](State::applied) have the same.
     #[must_use]
     pub const fn digest(&self) -> Digest {
         Digest::new(self.position.digest)
@@ -135,6 +145,24 @@ impl State {
     #[must_use]
     pub const fn topic_count(&self) -> u64 {
         self.position.topic_count
+    }
+
+    /// Messages that are kept in rows of their own.
+    #[must_use]
+    pub const fn message_count(&self) -> u64 {
+        self.position.message_count
+    }
+
+    /// Bytes of those rows.
+    #[must_use]
+    pub const fn message_bytes(&self) -> u64 {
+        self.position.message_bytes
+    }
+
+    /// Messages up to here may be missing though somebody waited for them: retention dropped them.
+    #[must_use]
+    pub const fn dropped_through(&self) -> MessagePosition {
+        self.position.dropped_through
     }
 
     /// The membership last set, as it was given.

@@ -47,7 +47,7 @@ impl State {
             payload: &put.payload,
         };
         let record = fields.encode();
-        self.store_record(key, &current, &record);
+        self.store_record(&put.topic, key, &current, &record);
         changes.push(Change {
             revision,
             ordinal: 0,

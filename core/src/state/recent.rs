@@ -181,6 +181,12 @@ impl RecentRows {
             .skip(frozen_at)
             .chain(self.active.iter().skip(active_at))
     }
+
+    /// The stored topic of the row at `position`.
+    pub(super) fn at(&self, position: (u64, u32)) -> Option<Bytes> {
+        let row = self.starting_at(position).next()?;
+        (row.position() == position).then(|| row.stored.clone())
+    }
 }
 
 impl StalePositions {

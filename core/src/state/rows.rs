@@ -5,7 +5,8 @@
 //!
 //! - a topic has a record, or a tombstone, or neither;
 //! - its position is in the index of changes, and that of its tombstone in the index by age (see [`super::recent`]);
-//! - a record that expires has one row in the index of expiry.
+//! - a record that expires has one row in the index of expiry;
+//! - a record that somebody waits for is kept as a message when it is superseded (see [`super::messages`]).
 
 use bytes::Bytes;
 
@@ -14,6 +15,7 @@ use super::{ApplyError, State};
 use crate::keyspace::expiry::expiry_key;
 use crate::keyspace::tombstone::tombstone_key;
 use crate::keyspace::{Tombstone, TopicRecord};
+use crate::topic::TopicName;
 
 /// What a topic has.
 #[derive(Debug, Clone)]
@@ -71,11 +73,18 @@ impl State {
         }
     }
 
-    /// Makes `record` the value of the topic that has `current`.
-    pub(super) fn store_record(&mut self, topic_key: Bytes, current: &Current, record: &TopicRecord) {
+    /// Makes `record` the value of `topic`, which has `current`.
+    pub(super) fn store_record(
+        &mut self,
+        topic: &TopicName,
+        topic_key: Bytes,
+        current: &Current,
+        record: &TopicRecord,
+    ) {
         let expires_at_us = record.expires_at_us();
         let expired_at_us = match current {
             Current::Record(old) => {
+                self.keep_superseded(topic, old);
                 self.recent.retire_record(old);
                 old.expires_at_us()
             }
@@ -107,11 +116,18 @@ impl State {
         self.recent.push_record(record, stored_topic(&kept));
     }
 
-    /// Makes `tombstone` what remains of the topic that has `current`.
-    pub(super) fn store_tombstone(&mut self, topic_key: Bytes, current: &Current, tombstone: &Tombstone) {
+    /// Makes `tombstone` what remains of `topic`, which has `current`.
+    pub(super) fn store_tombstone(
+        &mut self,
+        topic: &TopicName,
+        topic_key: Bytes,
+        current: &Current,
+        tombstone: &Tombstone,
+    ) {
         let stored = stored_topic(&topic_key);
         match current {
             Current::Record(old) => {
+                self.keep_superseded(topic, old);
                 self.recent.retire_record(old);
                 if let Some(time) = old.expires_at_us() {
                     self.layer.delete(expiry_key(time, &stored));

@@ -19,6 +19,7 @@ mod conditions;
 mod delete_by_filter;
 mod entries;
 mod expiry;
+mod messages;
 mod origins;
 mod timestamps;
 mod views;

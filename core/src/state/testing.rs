@@ -5,13 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::compact::TombstoneBounds;
-use super::{Applied, AppliedId, BatchOutcome, Disposition, Outcome, State};
+use super::{Applied, AppliedId, BatchOutcome, Disposition, Outcome, State, StateView};
 use crate::command::{
     BatchBuilder, BatchId, Command, Condition, Delete, DeleteFilter, EntryBuilder, Event, Item, Operation, Put,
 };
 use crate::keyspace::change::{change_key, change_of_key};
 use crate::keyspace::expiry::expiry_of_key;
 use crate::keyspace::message::message_of_key;
+use crate::keyspace::meta::Position;
 use crate::keyspace::tombstone::{tombstone_age_key, tombstone_age_of_key};
 use crate::keyspace::topic::stored_topic;
 use crate::keyspace::{KeyKind, Message, MessageContent, Tombstone, TopicRecord};
@@ -245,7 +246,35 @@ pub(super) fn verify(state: &mut State) {
     let (topic_count, tombstone_count) = verify_rows(&rows(state), revision);
     let view = state.view();
     assert_eq!((view.topic_count, view.tombstone_count), (topic_count, tombstone_count));
+    verify_messages(state, &view);
     assert_eq!(view.full_digest().unwrap(), state.digest());
+}
+
+/// Checks that kept messages are counted, and that up to where they were trimmed only held ones are left.
+fn verify_messages(state: &State, view: &StateView) {
+    let (lower, upper) = KeyKind::Message.range();
+    let (mut count, mut bytes, mut held_bytes) = (0, 0, 0);
+    for row in view.read_view().range(&lower, Some(&upper), Direction::Ascending) {
+        let (key, row) = row.unwrap();
+        let position = message_of_key(&key).unwrap();
+        count += 1;
+        bytes += row.len() as u64;
+        if position <= state.position.trimmed_through {
+            assert!(
+                state.interest.held.contains(position),
+                "{position:?} is kept for nobody"
+            );
+            held_bytes += row.len() as u64;
+        }
+    }
+    let Position {
+        message_count,
+        message_bytes,
+        ..
+    } = state.position;
+    assert_eq!((message_count, message_bytes), (count, bytes));
+    assert_eq!(state.position.held_bytes, held_bytes);
+    assert_eq!((view.message_count, view.message_bytes), (count, bytes));
 }
 
 /// Checks what must hold of a store after a checkpoint: no index has a row too many or too few.

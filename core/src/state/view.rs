@@ -9,15 +9,14 @@ use imbl::OrdMap;
 
 use super::digest::RowSum;
 use super::recent::RecentRows;
+use super::waiting::damaged;
 use super::{AppliedId, Digest, Session, State};
-use crate::keyspace::change::{change_key, change_of_key};
 use crate::keyspace::meta::Position;
 use crate::keyspace::origin::origin_key;
-use crate::keyspace::record::FormatError;
 use crate::keyspace::scan::{Scan, Selection};
 use crate::keyspace::tombstone::tombstone_key;
-use crate::keyspace::topic::{stored_topic, topic_of_stored};
-use crate::keyspace::{KeyKind, OriginRow, Tombstone, TopicRecord, topic_key};
+use crate::keyspace::topic::stored_topic;
+use crate::keyspace::{KeyKind, MessagePosition, OriginRow, Tombstone, TopicRecord, topic_key};
 use crate::store::{Direction, LayeredView, ReadView, StoreError};
 use crate::topic::TopicName;
 
@@ -31,7 +30,7 @@ pub struct StateView {
     pub revision: u64,
     /// Log time, microseconds since the Unix epoch.
     pub log_time_us: u64,
-    /// Digest of topics, tombstones and origins.
+    /// Digest of topics, tombstones, kept messages and origins.
     pub digest: Digest,
     /// Topics that hold a value.
     pub topic_count: u64,
@@ -39,6 +38,12 @@ pub struct StateView {
     pub tombstone_count: u64,
     /// [`changes_after`](Self::changes_after) is complete from this revision on: deletions up to it may be forgotten.
     pub compacted_revision: u64,
+    /// Messages that are kept in rows of their own.
+    pub message_count: u64,
+    /// Bytes of those rows.
+    pub message_bytes: u64,
+    /// Messages up to here may be missing though somebody waited for them: retention dropped them.
+    pub dropped_through: MessagePosition,
     pub(super) origins: Arc<BTreeMap<u64, OriginRow>>,
     pub(super) membership: Option<Bytes>,
     pub(super) sessions: OrdMap<Bytes, Arc<Session>>,
@@ -74,6 +79,11 @@ impl State {
             topic_count,
             tombstone_count,
             compacted_revision,
+            message_count,
+            message_bytes,
+            dropped_through,
+            held_bytes: _,
+            trimmed_through: _,
         } = self.position;
         StateView {
             applied,
@@ -83,6 +93,9 @@ impl State {
             topic_count,
             tombstone_count,
             compacted_revision,
+            message_count,
+            message_bytes,
+            dropped_through,
             origins: Arc::clone(&self.origins),
             membership: self.membership.clone(),
             sessions: self.sessions.clone(),
@@ -130,31 +143,10 @@ impl StateView {
     /// # Errors
     /// The store could not be read, or is damaged.
     pub fn changes_after(&self, revision: u64, ordinal: u32, rows_max: usize) -> Result<Vec<ChangeRow>, StoreError> {
-        let (revision, ordinal) = match (revision.checked_add(1), ordinal.checked_add(1)) {
-            (_, Some(ordinal)) => (revision, ordinal),
-            (Some(revision), None) => (revision, 0),
-            (None, None) => return Ok(Vec::new()),
-        };
-        let (_, upper) = KeyKind::Change.range();
-        let stored = self
-            .view
-            .range(&change_key(revision, ordinal), Some(&upper), Direction::Ascending)
-            .map(|row| {
-                let (key, stored) = row?;
-                Ok::<_, StoreError>((change_of_key(&key).map_err(damaged)?, stored))
-            });
-        let recent = self
-            .recent_changes
-            .starting_at((revision, ordinal))
-            .map(|row| Ok(((row.revision, row.ordinal), row.stored.clone())));
-        stored
-            .chain(recent)
-            .filter_map(|row| {
-                row.and_then(|(position, stored)| self.change_row(position, &stored))
-                    .transpose()
-            })
-            .take(rows_max)
-            .collect()
+        match (MessagePosition { revision, ordinal }).next() {
+            Some(first) => self.positions(|reader| reader.changes_from(first).take(rows_max).collect()),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// The rows beneath, for reading topics. Rows of kinds Meta and Origin are those of the last checkpoint.
@@ -198,7 +190,7 @@ impl StateView {
         for (node_id, row) in &*self.origins {
             sum.replace_row(&origin_key(*node_id), None, Some(&row.to_bytes()));
         }
-        for kind in [KeyKind::Topic, KeyKind::Tombstone] {
+        for kind in [KeyKind::Topic, KeyKind::Tombstone, KeyKind::Message] {
             let (lower, upper) = kind.range();
             for row in self.view.range(&lower, Some(&upper), Direction::Ascending) {
                 let (key, value) = row?;
@@ -219,38 +211,6 @@ impl StateView {
         let value = self.view.get(&tombstone_key(stored_topic))?;
         value.map(|value| Tombstone::parse(&value).map_err(damaged)).transpose()
     }
-
-    /// The change of a row in the index; `None` if the topic has changed since.
-    fn change_row(&self, (revision, ordinal): (u64, u32), stored: &[u8]) -> Result<Option<ChangeRow>, StoreError> {
-        let topic = topic_of_stored(stored)
-            .ok_or_else(|| damaged(FormatError::new("index of changes", "names what is no topic")))?;
-        let record = self.record(&topic_key(&topic))?;
-        let tombstone = if record.is_some() {
-            None
-        } else {
-            self.tombstone_row(stored)?
-        };
-        let latest = match (&record, &tombstone) {
-            (Some(record), _) => (record.revision(), record.ordinal()),
-            (None, Some(tombstone)) => (tombstone.revision, tombstone.ordinal),
-            // A deletion that was forgotten since.
-            (None, None) if revision <= self.compacted_revision => return Ok(None),
-            (None, None) => (0, 0),
-        };
-        if latest < (revision, ordinal) {
-            return Err(damaged(FormatError::new("index of changes", "contradicts the topic")));
-        }
-        if latest > (revision, ordinal) {
-            return Ok(None);
-        }
-        Ok(Some(ChangeRow {
-            revision,
-            ordinal,
-            topic,
-            record,
-            tombstone,
-        }))
-    }
 }
 
 impl std::fmt::Debug for StateView {
@@ -261,9 +221,4 @@ impl std::fmt::Debug for StateView {
             .field("digest", &self.digest)
             .finish_non_exhaustive()
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "shape of map_err")]
-fn damaged(error: FormatError) -> StoreError {
-    StoreError(error.to_string())
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use imbl::OrdMap;
 
-use crate::command::{MessagePosition, SessionSubscription};
+use crate::command::SessionSubscription;
+use crate::keyspace::MessagePosition;
 
 /// A session: the state of a client that outlives its connections, or, if it does not, the connection itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
