@@ -18,13 +18,19 @@ pub enum KeyKind {
     Expiry = 0x13,
     /// Index: the tombstones, by revision.
     TombstoneAge = 0x14,
+    /// A client's session.
+    Session = 0x20,
+    /// A subscription of a session.
+    Subscription = 0x21,
+    /// The will of a session.
+    Will = 0x22,
     /// A message that is kept for those who have not had it.
     Message = 0x24,
 }
 
 impl KeyKind {
     /// Every kind, in key order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Meta,
         Self::Origin,
         Self::Topic,
@@ -32,6 +38,9 @@ impl KeyKind {
         Self::Change,
         Self::Expiry,
         Self::TombstoneAge,
+        Self::Session,
+        Self::Subscription,
+        Self::Will,
         Self::Message,
     ];
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::compact::TombstoneBounds;
 use super::interest::Interest;
 use super::recent::{RecentPositions, StalePositions};
+use super::session::Sessions;
 use super::{AppliedId, State};
 use crate::keyspace::meta::{MEMBERSHIP_KEY, POSITION_KEY, Position};
 use crate::keyspace::origin::{origin_key, origin_of_key};
@@ -82,7 +83,7 @@ impl State {
             let (key, value) = row?;
             origins.insert(origin_of_key(&key)?, OriginRow::parse(&value)?);
         }
-        Ok(Self {
+        let mut state = Self {
             layer: Layered::new(base),
             recent: RecentPositions::new(position.revision),
             checkpointed: position.applied,
@@ -91,10 +92,12 @@ impl State {
             origins: Arc::new(origins),
             membership,
             changed: Changed::default(),
-            sessions: imbl::OrdMap::new(),
+            sessions: Sessions::default(),
             interest: Interest::default(),
             tombstone_bounds: TombstoneBounds::default(),
-        })
+        };
+        state.open_sessions(&*view)?;
+        Ok(state)
     }
 
     /// Begins a checkpoint of the present state. The caller writes [`FrozenState::to_batch`] to the store, on whatever

@@ -78,14 +78,14 @@ use crate::keyspace::OriginRow;
 use crate::keyspace::meta::Position;
 use crate::store::Layered;
 
-pub use crate::keyspace::MessagePosition;
 pub use crate::keyspace::meta::AppliedId;
+pub use crate::keyspace::{InFlight, LiveConnection, MessagePosition, Session, SubscriptionRow};
 pub use apply::{Applied, ApplyError};
 pub use change::{Change, ChangeKind, DeleteCause};
 pub use checkpoint::{FrozenState, OpenError};
 pub use digest::Digest;
 pub use outcome::{BatchOutcome, Disposition, OriginOpened, Outcome};
-pub use session::{Assigned, CloseReason, Closed, InFlight, LiveConnection, Session, SubscriptionRow};
+pub use session::{Assigned, CloseReason, Closed};
 pub use trim::Retention;
 pub use view::{ChangeRow, StateView};
 pub use waiting::{Waiting, WaitingRow};
@@ -110,8 +110,7 @@ pub struct State {
     checkpointed: Option<AppliedId>,
     /// The last log entry of the checkpoint begun last.
     freezing: Option<AppliedId>,
-    /// By client identifier. Shared with views.
-    sessions: imbl::OrdMap<Bytes, Arc<Session>>,
+    sessions: session::Sessions,
     /// The same on every node.
     tombstone_bounds: compact::TombstoneBounds,
 }

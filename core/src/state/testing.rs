@@ -247,7 +247,47 @@ pub(super) fn verify(state: &mut State) {
     let view = state.view();
     assert_eq!((view.topic_count, view.tombstone_count), (topic_count, tombstone_count));
     verify_messages(state, &view);
+    verify_sessions(state, &view);
     assert_eq!(view.full_digest().unwrap(), state.digest());
+}
+
+/// Checks that sessions in memory are those of the rows, that each has been somewhere, and that wills are there exactly for
+/// those that have one.
+fn verify_sessions(state: &State, view: &StateView) {
+    let rows = view.read_view();
+    let opened = opened_sessions(rows);
+    assert_eq!(state.sessions.contents(), opened.sessions.contents());
+    let (lower, upper) = KeyKind::Will.range();
+    let wills = rows.range(&lower, Some(&upper), Direction::Ascending);
+    let wills: Vec<Bytes> = wills.map(|row| row.unwrap().0.slice(1..)).collect();
+    let sessions = view.sessions_after(None, usize::MAX);
+    let with_will = sessions.iter().filter(|session| session.has_will);
+    assert_eq!(
+        wills,
+        with_will.map(|session| session.client_id.clone()).collect::<Vec<_>>()
+    );
+    for session in sessions {
+        assert_ne!(session.connection.is_some(), session.disconnected_at_us.is_some());
+        assert!(
+            session
+                .connection
+                .is_none_or(|connection| connection.fence <= state.fence())
+        );
+        assert!(session.connection.is_some() || session.expiry_s > 0);
+    }
+}
+
+/// A state that has only the sessions that `rows` tell of.
+fn opened_sessions(rows: &dyn ReadView) -> State {
+    let mut state = open(&MemoryStore::new());
+    state.open_sessions(rows).unwrap();
+    state
+}
+
+/// Checks that what is kept for whom follows from the sessions alone.
+pub(super) fn verify_interest(state: &mut State) {
+    let opened = opened_sessions(state.view().read_view());
+    assert_eq!(format!("{:?}", state.interest), format!("{:?}", opened.interest));
 }
 
 /// Checks that kept messages are counted, and that up to where they were trimmed only held ones are left.
@@ -321,6 +361,8 @@ fn verify_rows(rows: &[(Bytes, Bytes)], revision_max: u64) -> (u64, u64) {
                     );
                 }
             }
+            // Looked at by `verify_sessions`.
+            KeyKind::Session | KeyKind::Subscription | KeyKind::Will => {}
             KeyKind::Meta | KeyKind::Origin => unreachable!("not among these rows"),
         }
     }
