@@ -67,6 +67,8 @@ mod model_test;
 mod state_test;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod waiting_test;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
