@@ -114,8 +114,11 @@ const fn is_event(change: &Change) -> bool {
 }
 
 impl Model {
-    fn is_latest(&self, change: &Change) -> bool {
+    fn is_latest(&self, view: &StateView, change: &Change) -> bool {
+        let topic = &change.topic;
+        let is_forgotten = view.get(topic).unwrap().is_none() && view.tombstone(topic).unwrap().is_none();
         is_event(change)
+            || (is_forgotten && matches!(change.kind, ChangeKind::Delete { .. }))
             || !self
                 .history
                 .range(change.position().next().unwrap()..)
@@ -123,14 +126,14 @@ impl Model {
     }
 
     /// Messages of QoS 1 and 2 that the session waits for, up to `through`.
-    fn expected(&self, session: &Session, through: MessagePosition, now_us: u64) -> Vec<Change> {
+    fn expected(&self, view: &StateView, session: &Session, through: MessagePosition) -> Vec<Change> {
         self.history
             .range(session.cursor.next().unwrap()..)
             .take_while(|(position, _)| **position <= through)
             .map(|(_, change)| change)
             .filter(|change| session.filter.matches(&change.topic) && change.qos() > 0)
-            .filter(|change| session.wants == Wants::Every || self.is_latest(change))
-            .filter(|change| expires_at_us(change).is_none_or(|time| time > now_us))
+            .filter(|change| session.wants == Wants::Every || self.is_latest(view, change))
+            .filter(|change| expires_at_us(change).is_none_or(|time| time > view.log_time_us))
             .cloned()
             .collect()
     }
@@ -166,7 +169,6 @@ impl World {
 
     /// A session reads a piece: exactly what it has not had, in order.
     fn read(&mut self, at: usize, rows_max: usize, bytes_max: usize, holds: usize) {
-        let now_us = self.h.now_us;
         let view = self.h.state.view();
         let session = &self.model.sessions[at];
         let waiting = view.waiting_after(session.cursor, rows_max, bytes_max).unwrap();
@@ -174,7 +176,7 @@ impl World {
         assert!(through > session.cursor || waiting.next.is_none());
         assert!(waiting.rows.len() <= rows_max.max(1));
         for row in &waiting.rows {
-            assert_eq!(row.is_latest, self.model.is_latest(&row.change), "{row:?}");
+            assert_eq!(row.is_latest, self.model.is_latest(&view, &row.change), "{row:?}");
         }
         let found: Vec<Change> = waiting
             .rows
@@ -182,9 +184,9 @@ impl World {
             .filter(|row| session.filter.matches(&row.change.topic) && row.change.qos() > 0)
             .filter(|row| session.wants == Wants::Every || row.is_latest)
             .map(|row| row.change)
-            .filter(|change| expires_at_us(change).is_none_or(|time| time > now_us))
+            .filter(|change| expires_at_us(change).is_none_or(|time| time > view.log_time_us))
             .collect();
-        let expected = self.model.expected(session, through, now_us);
+        let expected = self.model.expected(&view, session, through);
         let dropped = view.dropped_through;
         let kept = |changes: &[Change]| -> Vec<Change> {
             changes
@@ -319,6 +321,9 @@ impl World {
                 let before = self.h.state.position;
                 self.h.state.trim(limit, retention).unwrap();
                 assert!(due || self.h.state.position == before || limit > 16);
+                if keep_bytes.or(keep_us).is_none() {
+                    assert_eq!(self.h.state.dropped_through(), before.dropped_through);
+                }
             }
             Step::Checkpoint => self.h.checkpoint(),
             Step::Reopen => self.reopen(),
