@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use banyan_core::command::{BatchBuilder, BatchId, Condition, EntryBuilder, Item, Operation, Put};
+use banyan_core::command::{BatchBuilder, BatchId, Command, Condition, EntryBuilder, Item, Operation, Put};
 use banyan_core::metadata::Metadata;
 use banyan_core::state::{AppliedId, State};
 use banyan_core::store::MemoryStore;
@@ -50,7 +50,7 @@ impl Writer {
     fn entry(&mut self, count: u64) -> Bytes {
         let mut batch = BatchBuilder::new();
         for _ in 0..count {
-            batch.push(&Operation::Put(Put {
+            batch.push(&Command::from(Operation::Put(Put {
                 topic: self.topics[(self.written * 7919 % TOPICS) as usize].clone(),
                 payload: self.payload.clone(),
                 metadata: Metadata::empty(),
@@ -59,7 +59,7 @@ impl Writer {
                 expiry_s: None,
                 condition: Condition::None,
                 qos: 1,
-            }));
+            })));
             self.written += 1;
         }
         self.sequence += 1;

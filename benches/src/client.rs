@@ -42,17 +42,53 @@ pub(crate) struct Client {
     unsent: BytesMut,
     /// Messages the broker lets us have in flight.
     pub(crate) receive_maximum: u16,
+    /// Whether the broker knew the session.
+    pub(crate) session_present: bool,
+}
+
+/// What CONNECT asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Session {
+    pub(crate) clean_start: bool,
+    /// Session Expiry Interval, seconds.
+    pub(crate) expiry_s: Option<u32>,
+    /// Receive Maximum of the client.
+    pub(crate) receive_maximum: Option<u16>,
+}
+
+impl Session {
+    /// A session that ends with its connection.
+    const CLEAN: Self = Self {
+        clean_start: true,
+        expiry_s: None,
+        receive_maximum: None,
+    };
 }
 
 impl Client {
     /// Connects to `address` (`host:port`) with a clean session and no keep alive.
     pub(crate) async fn connect(address: &str, version: ProtocolVersion, client_id: &str) -> Result<Self, ClientError> {
-        timeout(CONNECT_TIMEOUT, Self::handshake(address, version, client_id))
+        Self::connect_session(address, version, client_id, Session::CLEAN).await
+    }
+
+    /// As [`connect`](Self::connect), with a session as asked for.
+    pub(crate) async fn connect_session(
+        address: &str,
+        version: ProtocolVersion,
+        client_id: &str,
+        session: Session,
+    ) -> Result<Self, ClientError> {
+        timeout(CONNECT_TIMEOUT, Self::handshake(address, version, client_id, session))
             .await
             .map_err(|_| ClientError::Timeout)?
     }
 
-    async fn handshake(address: &str, version: ProtocolVersion, client_id: &str) -> Result<Self, ClientError> {
+    async fn handshake(
+        address: &str,
+        version: ProtocolVersion,
+        client_id: &str,
+        session: Session,
+    ) -> Result<Self, ClientError> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let mut client = Self {
@@ -61,8 +97,13 @@ impl Client {
             received: BytesMut::with_capacity(16 * 1024),
             unsent: BytesMut::with_capacity(16 * 1024),
             receive_maximum: u16::MAX,
+            session_present: false,
         };
-        encode(&connect_packet(version, client_id), version, &mut client.unsent);
+        encode(
+            &connect_packet(version, client_id, session),
+            version,
+            &mut client.unsent,
+        );
         loop {
             client.flush()?;
             client.wait().await?;
@@ -73,6 +114,7 @@ impl Client {
                 }
                 Some(Packet::ConnAck(connack)) => {
                     client.receive_maximum = connack.receive_maximum.unwrap_or(u16::MAX);
+                    client.session_present = connack.session_present;
                     return Ok(client);
                 }
                 Some(_) => return Err(ClientError::Unexpected),
@@ -83,6 +125,11 @@ impl Client {
     /// Bytes to be sent are appended here; [`flush`](Self::flush) sends them.
     pub(crate) fn unsent(&mut self) -> &mut BytesMut {
         &mut self.unsent
+    }
+
+    /// Appends a packet to what is sent next.
+    pub(crate) fn send(&mut self, packet: &Packet) {
+        encode(packet, self.version, &mut self.unsent);
     }
 
     /// Sends as much as the socket takes; [`wait`](Self::wait) sends the rest when it takes more.
@@ -134,14 +181,14 @@ impl Client {
     }
 }
 
-fn connect_packet(version: ProtocolVersion, client_id: &str) -> Packet {
+fn connect_packet(version: ProtocolVersion, client_id: &str, session: Session) -> Packet {
     Packet::Connect(Box::new(Connect {
         version,
-        clean_start: true,
+        clean_start: session.clean_start,
         keep_alive_s: 0,
         client_id: Bytes::copy_from_slice(client_id.as_bytes()),
-        session_expiry_s: None,
-        receive_maximum: None,
+        session_expiry_s: session.expiry_s,
+        receive_maximum: session.receive_maximum,
         maximum_packet_size: None,
         topic_alias_maximum: None,
         request_response_information: false,

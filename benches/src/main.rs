@@ -1,8 +1,9 @@
-//! `banyan-bench`: how fast an MQTT broker, or a cluster of them, takes retained writes.
+//! `banyan-bench`: how fast an MQTT broker, or a cluster of them, takes retained writes and serves sessions that were away.
 //!
 //! | module | responsibility |
 //! |---|---|
-//! | `write` | the command: connections, phases, end |
+//! | `write` | writes as fast as they are acknowledged: connections, phases, end |
+//! | `offline` | persistent sessions that were away, and how fast they get what they missed |
 //! | `client` | one MQTT connection: handshake, packets in and out |
 //! | `publisher` | one connection's loop: window, latencies, reconnecting |
 //! | `message` | PUBLISH packets, encoded once and stamped |
@@ -19,6 +20,7 @@
 
 mod client;
 mod message;
+mod offline;
 mod publisher;
 mod record;
 mod report;
@@ -45,24 +47,35 @@ enum Command {
     /// the broker, and latency is what a client sees at that rate. A connection that fails goes on at the next address;
     /// what it had in flight is counted as unacknowledged and not sent again.
     Write(write::Options),
+    /// Let persistent sessions miss messages, then take them back all at once and see how fast they get everything.
+    Offline(offline::Options),
 }
 
 fn main() -> ExitCode {
-    let Command::Write(options) = Arguments::parse().command;
-    let as_json = options.json;
-    let result = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())
-        .and_then(|runtime| tokio::task::LocalSet::new().block_on(&runtime, write::run(options)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
+        let tasks = tokio::task::LocalSet::new();
+        match Arguments::parse().command {
+            Command::Write(options) => {
+                let as_json = options.json;
+                let report = tasks.block_on(&runtime, write::run(options))?;
+                let text = if as_json { report.json() } else { report.table() };
+                Ok((text, report.acknowledged > 0))
+            }
+            Command::Offline(options) => {
+                let report = tasks.block_on(&runtime, offline::run(options))?;
+                let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
+                Ok((text, report.missing == 0))
+            }
+        }
+    });
     match result {
-        Ok(report) => {
-            let text = if as_json { report.json() } else { report.table() };
+        Ok((text, succeeded)) => {
             let _closed = writeln!(std::io::stdout(), "{text}");
-            if report.acknowledged == 0 {
-                ExitCode::FAILURE
-            } else {
+            if succeeded {
                 ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
             }
         }
         Err(error) => {

@@ -36,6 +36,9 @@ pub const FILTERS_PER_PACKET_MAX: usize = 64;
 /// Most subscriptions of one session. Default of a setting.
 pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 1000;
 
+/// Longest Session Expiry Interval, seconds: 7 days. Default of a setting.
+pub const SESSION_EXPIRY_MAX_S: u32 = 7 * 24 * 3600;
+
 /// Time a client has to finish CONNECT, milliseconds. Default of a setting.
 pub const CONNECT_TIMEOUT_MS: u64 = 5_000;
 
@@ -63,6 +66,15 @@ pub const TOMBSTONE_AGE_MIN_US: u64 = 24 * 3600 * 1_000_000;
 /// A tombstone is kept at least until this many revisions follow it. Default of a replicated setting.
 pub const TOMBSTONE_REVISIONS_MIN: u64 = 1_000_000;
 
+/// Most sessions that one entry of housekeeping ends or disconnects.
+pub const SESSION_CHUNK_MAX: u32 = 1_000;
+
+/// Most messages of shared groups that one entry assigns.
+pub const ASSIGN_CHUNK_MESSAGES_MAX: u32 = 1_000;
+
+/// Most connections whose cursors one command moves.
+pub const CAUGHT_UP_FENCES_MAX: usize = 1_000;
+
 /// Most commands of one batch.
 pub const BATCH_COMMANDS_MAX: usize = 256;
 
@@ -81,8 +93,10 @@ pub const SNAPSHOT_CHUNK_BYTES: usize = 1024 * 1024;
 /// Longest key that the stores take, bytes (lsm-tree panics above it).
 pub const STORE_KEY_BYTES_MAX: usize = 65_535;
 
-// The longest key is an expiry index entry: kind, expiry time, topic.
+// The longest keys are an expiry index entry (kind, expiry time, topic) and a subscription (kind, client identifier, 0x00,
+// filter).
 const _: () = assert!(1 + 8 + TOPIC_BYTES_MAX <= STORE_KEY_BYTES_MAX);
+const _: () = assert!(1 + CLIENT_ID_BYTES_MAX + 1 + TOPIC_BYTES_MAX <= STORE_KEY_BYTES_MAX);
 // A batch may pass its target by one command, an entry by one batch, and both must fit into a peer frame.
 const _: () = assert!(ENTRY_BYTES_TARGET + BATCH_BYTES_TARGET + 2 * (PACKET_BYTES_MAX as usize) < PEER_FRAME_BYTES_MAX);
 const _: () = assert!(CONNECT_BYTES_MAX <= PACKET_BYTES_MAX);

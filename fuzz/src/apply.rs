@@ -428,7 +428,7 @@ fn delete(text: &str, timestamp_us: Option<u64>) -> Operation {
 
 fn batch(id: BatchId, deadline_us: u64, operations: &[Operation]) -> Bytes {
     let mut builder = BatchBuilder::new();
-    operations.iter().for_each(|operation| builder.push(operation));
+    operations.iter().for_each(|operation| builder.push(&operation.clone().into()));
     builder.finish(id, deadline_us)
 }
 

@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use banyan_core::command::{Batch, BatchBuilder, BatchId, DecodeError, Entry, EntryBuilder, Item, Operation};
+use banyan_core::command::{Batch, BatchBuilder, BatchId, Command, DecodeError, Entry, EntryBuilder, Item};
 use banyan_core::limits::BATCH_COMMANDS_MAX;
 use banyan_core::state::{AppliedId, ApplyError, State};
 use banyan_core::store::MemoryStore;
@@ -95,13 +95,13 @@ fn check_batch(bytes: &Bytes) -> bool {
     let Ok(batch) = Batch::parse(bytes.clone()) else {
         return false;
     };
-    let operations: Result<Vec<Operation>, DecodeError> = batch.operations().collect();
-    assert_eq!(batch.validate().is_ok(), operations.is_ok());
-    let Ok(operations) = operations else { return false };
-    assert_eq!(operations.len(), batch.count());
+    let commands: Result<Vec<Command>, DecodeError> = batch.commands().collect();
+    assert_eq!(batch.validate().is_ok(), commands.is_ok());
+    let Ok(commands) = commands else { return false };
+    assert_eq!(commands.len(), batch.count());
     let mut builder = BatchBuilder::new();
-    operations.iter().for_each(|operation| builder.push(operation));
-    assert_eq!((builder.len(), builder.bytes()), (operations.len(), bytes.len()));
+    commands.iter().for_each(|command| builder.push(command));
+    assert_eq!((builder.len(), builder.bytes()), (commands.len(), bytes.len()));
     assert_eq!(&builder.finish(batch.id(), batch.deadline_us()), bytes);
     true
 }

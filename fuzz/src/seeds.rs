@@ -403,9 +403,9 @@ fn command_decode() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     let mut all = BatchBuilder::new();
     for operation in operations() {
-        all.push(&operation);
+        all.push(&operation.clone().into());
         let mut one = BatchBuilder::new();
-        one.push(&operation);
+        one.push(&operation.into());
         // The operation alone: behind the batch's head and its length.
         let bytes = one.finish(id, u64::MAX).slice(41..);
         seeds.push([&[2, bytes.len() as u8], &bytes[..]].concat());

@@ -1,9 +1,9 @@
-//! The unit in which a node sends its clients' operations to the leader.
+//! The unit in which a node sends its clients' commands to the leader.
 
 use bytes::Bytes;
 
 use super::wire::{Reader, put_block};
-use super::{DecodeError, Operation};
+use super::{Command, DecodeError};
 use crate::limits::BATCH_COMMANDS_MAX;
 
 const VERSION: u8 = 1;
@@ -20,7 +20,7 @@ pub struct BatchId {
     pub sequence: u64,
 }
 
-/// Collects operations into the bytes of a batch.
+/// Collects commands into the bytes of a batch.
 #[derive(Debug, Clone)]
 pub struct BatchBuilder {
     bytes: Vec<u8>,
@@ -37,27 +37,27 @@ impl BatchBuilder {
         }
     }
 
-    /// Adds an operation after those already there.
+    /// Adds a command after those already there.
     ///
     /// # Panics
-    /// If there are [`BATCH_COMMANDS_MAX`] already, a put has no payload, a QoS is above 2, or a publisher is longer than
-    /// 65,535 bytes.
-    pub fn push(&mut self, operation: &Operation) {
+    /// If there are [`BATCH_COMMANDS_MAX`] already, a put has no payload, a QoS is above 2, a field is longer than 65,535
+    /// bytes, or the sender is none that the operation allows.
+    pub fn push(&mut self, command: &Command) {
         assert!(
             self.len() < BATCH_COMMANDS_MAX,
-            "a batch takes at most {BATCH_COMMANDS_MAX} operations"
+            "a batch takes at most {BATCH_COMMANDS_MAX} commands"
         );
-        put_block(&mut self.bytes, |out| operation.encode(out));
+        put_block(&mut self.bytes, |out| command.encode(out));
         self.count += 1;
     }
 
-    /// Operations so far.
+    /// Commands so far.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.count as usize
     }
 
-    /// Whether there is no operation yet.
+    /// Whether there is no command yet.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.count == 0
@@ -71,7 +71,7 @@ impl BatchBuilder {
 
     /// The encoded batch. It is never changed again: a node resends these very bytes.
     ///
-    /// `deadline_us`: log time after which the operations must not be applied any more.
+    /// `deadline_us`: log time after which the commands must not be applied any more.
     #[must_use]
     pub fn finish(mut self, id: BatchId, deadline_us: u64) -> Bytes {
         self.bytes[0] = VERSION;
@@ -104,10 +104,10 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Reads the head. The operations are read by [`operations`](Self::operations) only.
+    /// Reads the head. The commands are read by [`commands`](Self::commands) only.
     ///
     /// # Errors
-    /// The head is cut short, of an unknown version, or announces too many operations.
+    /// The head is cut short, of an unknown version, or announces too many commands.
     pub fn parse(bytes: Bytes) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(&bytes, 0..bytes.len());
         match reader.u8()? {
@@ -135,9 +135,9 @@ impl Batch {
     /// Reads everything once. A leader does this before it lets a batch into the log.
     ///
     /// # Errors
-    /// The first operation that is malformed.
+    /// The first command that is malformed.
     pub fn validate(&self) -> Result<(), DecodeError> {
-        self.operations().try_for_each(|operation| operation.map(drop))
+        self.commands().try_for_each(|command| command.map(drop))
     }
 
     /// Which batch it is.
@@ -146,13 +146,13 @@ impl Batch {
         self.id
     }
 
-    /// Log time after which its operations must not be applied any more, microseconds.
+    /// Log time after which its commands must not be applied any more, microseconds.
     #[must_use]
     pub const fn deadline_us(&self) -> u64 {
         self.deadline_us
     }
 
-    /// Number of operations.
+    /// Number of commands.
     #[must_use]
     pub const fn count(&self) -> usize {
         self.count as usize
@@ -164,10 +164,10 @@ impl Batch {
         &self.bytes
     }
 
-    /// The operations, in order. Ends after the first error. What they hold are slices of the batch's bytes.
+    /// The commands, in order. Ends after the first error. What they hold are slices of the batch's bytes.
     #[must_use]
-    pub fn operations(&self) -> Operations<'_> {
-        Operations {
+    pub fn commands(&self) -> Commands<'_> {
+        Commands {
             reader: Reader::new(&self.bytes, HEADER_BYTES..self.bytes.len()),
             left: self.count,
             done: false,
@@ -175,35 +175,35 @@ impl Batch {
     }
 }
 
-/// Iterator over the operations of a [`Batch`].
+/// Iterator over the commands of a [`Batch`].
 #[derive(Debug, Clone)]
-pub struct Operations<'a> {
+pub struct Commands<'a> {
     reader: Reader<'a>,
     left: u32,
     done: bool,
 }
 
-impl Operations<'_> {
-    fn read(&mut self) -> Result<Option<Operation>, DecodeError> {
+impl Commands<'_> {
+    fn read(&mut self) -> Result<Option<Command>, DecodeError> {
         if self.left == 0 {
             self.reader.finish()?;
             return Ok(None);
         }
         self.left -= 1;
         let body = self.reader.block()?;
-        Operation::decode(self.reader.within(body)).map(Some)
+        Command::decode(self.reader.within(body)).map(Some)
     }
 }
 
-impl Iterator for Operations<'_> {
-    type Item = Result<Operation, DecodeError>;
+impl Iterator for Commands<'_> {
+    type Item = Result<Command, DecodeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.done {
             return None;
         }
-        let operation = self.read().transpose();
-        self.done = !matches!(operation, Some(Ok(_)));
-        operation
+        let command = self.read().transpose();
+        self.done = !matches!(command, Some(Ok(_)));
+        command
     }
 }

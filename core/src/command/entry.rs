@@ -12,6 +12,10 @@ const BATCH: u8 = 1;
 const OPEN_ORIGIN: u8 = 2;
 const EXPIRE: u8 = 3;
 const COMPACT: u8 = 4;
+const END_DUE: u8 = 5;
+const LOSE_NODE: u8 = 6;
+const TRIM: u8 = 7;
+const ASSIGN: u8 = 8;
 
 /// One part of an entry. Parts are applied in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +37,34 @@ pub enum Item {
     /// Drop the tombstones that both bounds have passed.
     Compact {
         /// At most this many; capped at [`crate::limits::COMPACTION_CHUNK_TOMBSTONES_MAX`].
+        limit: u32,
+    },
+    /// Publish the wills whose delay has passed, and end the sessions that have expired.
+    EndDue {
+        /// At most this many sessions; capped at [`crate::limits::SESSION_CHUNK_MAX`].
+        limit: u32,
+    },
+    /// End the connections of a node that is gone.
+    LoseNode {
+        /// The node.
+        node_id: u64,
+        /// Only connections with this fence or a lesser one: those that the leader knew when it gave the node up.
+        through_fence: u64,
+        /// At most this many; capped at [`crate::limits::SESSION_CHUNK_MAX`].
+        limit: u32,
+    },
+    /// Drop the kept messages that no session waits for, and what is beyond the bounds of retention.
+    Trim {
+        /// At most this many; capped at [`crate::limits::TRIM_CHUNK_MESSAGES_MAX`].
+        limit: u32,
+        /// Kept messages may take this many bytes.
+        keep_bytes: u64,
+        /// Kept messages may be this old, microseconds of log time.
+        keep_us: u64,
+    },
+    /// Assign messages that wait in shared groups to members that have room.
+    Assign {
+        /// At most this many messages; capped at [`crate::limits::ASSIGN_CHUNK_MESSAGES_MAX`].
         limit: u32,
     },
 }
@@ -68,6 +100,26 @@ impl EntryBuilder {
             }),
             Item::Expire { limit } => self.push_body(EXPIRE, |out| out.extend_from_slice(&limit.to_be_bytes())),
             Item::Compact { limit } => self.push_body(COMPACT, |out| out.extend_from_slice(&limit.to_be_bytes())),
+            Item::EndDue { limit } => self.push_body(END_DUE, |out| out.extend_from_slice(&limit.to_be_bytes())),
+            Item::LoseNode {
+                node_id,
+                through_fence,
+                limit,
+            } => self.push_body(LOSE_NODE, |out| {
+                out.extend_from_slice(&node_id.to_be_bytes());
+                out.extend_from_slice(&through_fence.to_be_bytes());
+                out.extend_from_slice(&limit.to_be_bytes());
+            }),
+            Item::Trim {
+                limit,
+                keep_bytes,
+                keep_us,
+            } => self.push_body(TRIM, |out| {
+                out.extend_from_slice(&limit.to_be_bytes());
+                out.extend_from_slice(&keep_bytes.to_be_bytes());
+                out.extend_from_slice(&keep_us.to_be_bytes());
+            }),
+            Item::Assign { limit } => self.push_body(ASSIGN, |out| out.extend_from_slice(&limit.to_be_bytes())),
         }
     }
 
@@ -164,6 +216,18 @@ impl Items<'_> {
             },
             EXPIRE => Item::Expire { limit: body.u32()? },
             COMPACT => Item::Compact { limit: body.u32()? },
+            END_DUE => Item::EndDue { limit: body.u32()? },
+            LOSE_NODE => Item::LoseNode {
+                node_id: body.u64()?,
+                through_fence: body.u64()?,
+                limit: body.u32()?,
+            },
+            TRIM => Item::Trim {
+                limit: body.u32()?,
+                keep_bytes: body.u64()?,
+                keep_us: body.u64()?,
+            },
+            ASSIGN => Item::Assign { limit: body.u32()? },
             other => return Err(DecodeError::Kind(other)),
         };
         body.finish()?;

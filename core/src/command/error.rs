@@ -1,6 +1,6 @@
 //! Why bytes are not a command.
 
-use crate::limits::BATCH_COMMANDS_MAX;
+use crate::limits::{BATCH_COMMANDS_MAX, CAUGHT_UP_FENCES_MAX};
 use crate::metadata::MetadataError;
 use crate::topic::{TopicFilterError, TopicNameError};
 
@@ -32,6 +32,18 @@ pub enum DecodeError {
     /// The publisher is not UTF-8.
     #[error("publisher is not UTF-8")]
     Publisher,
+    /// A client identifier that is empty, too long, not UTF-8, or holds U+0000.
+    #[error("client identifier is empty, too long or no legal text")]
+    ClientId,
+    /// Packet identifier 0 [MQTT-2.2.1-3].
+    #[error("packet identifier is 0")]
+    PacketId,
+    /// A sender that the operation does not allow, or none where it needs one.
+    #[error("operation with a sender that it does not allow, or without one that it needs")]
+    Sender,
+    /// More than [`CAUGHT_UP_FENCES_MAX`] connections at once.
+    #[error("{0} connections that caught up; at most {CAUGHT_UP_FENCES_MAX}")]
+    TooManyFences(usize),
     /// The topic name is not legal.
     #[error("topic name: {0}")]
     Topic(#[from] TopicNameError),

@@ -5,12 +5,14 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::DecodeError;
+use crate::keyspace::MessagePosition;
+use crate::limits::CLIENT_ID_BYTES_MAX;
 use crate::metadata::Metadata;
-use crate::topic::{TopicFilter, TopicName};
+use crate::topic::{SubscriptionFilter, TopicFilter, TopicName};
 
 /// Reads fields one after the other from a range of `source`. Variable fields are slices of it, not copies.
 #[derive(Debug, Clone)]
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     source: &'a Bytes,
     at: usize,
     end: usize,
@@ -19,7 +21,7 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// # Panics
     /// If `range` is not within `source`.
-    pub(super) fn new(source: &'a Bytes, range: Range<usize>) -> Self {
+    pub(crate) fn new(source: &'a Bytes, range: Range<usize>) -> Self {
         assert!(
             range.start <= range.end && range.end <= source.len(),
             "range outside of its source"
@@ -32,16 +34,16 @@ impl<'a> Reader<'a> {
     }
 
     /// A reader of `range`, which this one gave.
-    pub(super) fn within(&self, range: Range<usize>) -> Self {
+    pub(crate) fn within(&self, range: Range<usize>) -> Self {
         Self::new(self.source, range)
     }
 
-    pub(super) const fn is_at_end(&self) -> bool {
+    pub(crate) const fn is_at_end(&self) -> bool {
         self.at == self.end
     }
 
     /// Takes the next `length` bytes and gives where they are.
-    pub(super) fn range(&mut self, length: usize) -> Result<Range<usize>, DecodeError> {
+    pub(crate) fn range(&mut self, length: usize) -> Result<Range<usize>, DecodeError> {
         if length > self.end - self.at {
             return Err(DecodeError::Truncated);
         }
@@ -58,61 +60,109 @@ impl<'a> Reader<'a> {
             .ok_or(DecodeError::Truncated)
     }
 
-    pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
+    pub(crate) fn u8(&mut self) -> Result<u8, DecodeError> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    pub(super) fn u16(&mut self) -> Result<u16, DecodeError> {
+    pub(crate) fn u16(&mut self) -> Result<u16, DecodeError> {
         self.array().map(u16::from_be_bytes)
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, DecodeError> {
+    pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {
         self.array().map(u32::from_be_bytes)
     }
 
-    pub(super) fn u64(&mut self) -> Result<u64, DecodeError> {
+    pub(crate) fn u64(&mut self) -> Result<u64, DecodeError> {
         self.array().map(u64::from_be_bytes)
     }
 
     /// A length of four bytes, and where that many bytes are.
-    pub(super) fn block(&mut self) -> Result<Range<usize>, DecodeError> {
+    pub(crate) fn block(&mut self) -> Result<Range<usize>, DecodeError> {
         let length = self.u32()?;
         self.range(usize::try_from(length).map_err(|_| DecodeError::Truncated)?)
     }
 
     /// A length of two bytes, and that many bytes.
-    fn field(&mut self) -> Result<Bytes, DecodeError> {
+    pub(crate) fn field(&mut self) -> Result<Bytes, DecodeError> {
         let length = self.u16()?;
         let range = self.range(usize::from(length))?;
         Ok(self.slice(range))
     }
 
-    pub(super) fn topic(&mut self) -> Result<TopicName, DecodeError> {
+    pub(crate) fn topic(&mut self) -> Result<TopicName, DecodeError> {
         Ok(TopicName::from_utf8(self.field()?)?)
     }
 
-    pub(super) fn filter(&mut self) -> Result<TopicFilter, DecodeError> {
+    pub(crate) fn filter(&mut self) -> Result<TopicFilter, DecodeError> {
         Ok(TopicFilter::from_utf8(self.field()?)?)
     }
 
-    pub(super) fn metadata(&mut self) -> Result<Metadata, DecodeError> {
+    pub(crate) fn metadata(&mut self) -> Result<Metadata, DecodeError> {
         Ok(Metadata::from_canonical(self.field()?)?)
     }
 
-    pub(super) fn publisher(&mut self) -> Result<Bytes, DecodeError> {
+    pub(crate) fn publisher(&mut self) -> Result<Bytes, DecodeError> {
         let bytes = self.field()?;
         std::str::from_utf8(&bytes).map_err(|_| DecodeError::Publisher)?;
         Ok(bytes)
     }
 
+    pub(crate) fn subscription_filter(&mut self) -> Result<SubscriptionFilter, DecodeError> {
+        Ok(SubscriptionFilter::from_utf8(self.field()?)?)
+    }
+
+    pub(crate) fn client_id(&mut self) -> Result<Bytes, DecodeError> {
+        let bytes = self.field()?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| DecodeError::ClientId)?;
+        if text.is_empty() || text.len() > CLIENT_ID_BYTES_MAX || text.contains('\0') {
+            return Err(DecodeError::ClientId);
+        }
+        Ok(bytes)
+    }
+
+    pub(crate) fn position(&mut self) -> Result<MessagePosition, DecodeError> {
+        Ok(MessagePosition {
+            revision: self.u64()?,
+            ordinal: self.u32()?,
+        })
+    }
+
+    /// A packet identifier, which is never 0 [MQTT-2.2.1-3].
+    pub(crate) fn packet_id(&mut self) -> Result<u16, DecodeError> {
+        match self.u16()? {
+            0 => Err(DecodeError::PacketId),
+            packet_id => Ok(packet_id),
+        }
+    }
+
+    /// A byte of which only the bits in `defined` may be set.
+    pub(crate) fn flags(&mut self, defined: u8) -> Result<u8, DecodeError> {
+        let flags = self.u8()?;
+        if flags & !defined == 0 {
+            Ok(flags)
+        } else {
+            Err(DecodeError::Flags(flags))
+        }
+    }
+
+    /// A count of two bytes, and that many of what `read` reads.
+    pub(crate) fn list<T>(
+        &mut self,
+        mut read: impl FnMut(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        // Nothing is reserved ahead: the count is a claim until as much was read.
+        let count = self.u16()?;
+        (0..count).map(|_| read(self)).collect()
+    }
+
     /// Everything that is left.
-    pub(super) fn rest(&mut self) -> Bytes {
+    pub(crate) fn rest(&mut self) -> Bytes {
         let range = self.at..self.end;
         self.at = self.end;
         self.slice(range)
     }
 
-    pub(super) fn slice(&self, range: Range<usize>) -> Bytes {
+    pub(crate) fn slice(&self, range: Range<usize>) -> Bytes {
         if range.is_empty() {
             Bytes::new()
         } else {
@@ -120,7 +170,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) const fn finish(&self) -> Result<(), DecodeError> {
+    pub(crate) const fn finish(&self) -> Result<(), DecodeError> {
         if self.is_at_end() {
             Ok(())
         } else {
@@ -133,17 +183,32 @@ impl<'a> Reader<'a> {
 ///
 /// # Panics
 /// If it is longer than 65,535 bytes. MQTT strings, and everything else that gets here, are limited below that.
-pub(super) fn put_field(out: &mut Vec<u8>, field: &[u8]) {
+pub(crate) fn put_field(out: &mut Vec<u8>, field: &[u8]) {
     let length = u16::try_from(field.len()).expect("a field of a command is limited to 65,535 bytes");
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(field);
+}
+
+/// Writes revision and ordinal.
+pub(crate) fn put_position(out: &mut Vec<u8>, position: MessagePosition) {
+    out.extend_from_slice(&position.revision.to_be_bytes());
+    out.extend_from_slice(&position.ordinal.to_be_bytes());
+}
+
+/// Writes the count of a list in two bytes.
+///
+/// # Panics
+/// If it is above 65,535. Packets of MQTT, and what is gathered from them, are limited far below that.
+pub(crate) fn put_count(out: &mut Vec<u8>, count: usize) {
+    let count = u16::try_from(count).expect("a list of a command is limited to 65,535");
+    out.extend_from_slice(&count.to_be_bytes());
 }
 
 /// Writes a length of four bytes and then what `body` writes.
 ///
 /// # Panics
 /// If that is 4 GiB or more.
-pub(super) fn put_block(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn put_block(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     body(out);

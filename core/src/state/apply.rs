@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{AppliedId, BatchOutcome, Change, Disposition, OriginOpened, Outcome, State};
-use crate::command::{Batch, DecodeError, Entry, Item, Operation};
+use super::{AppliedId, Assigned, BatchOutcome, Change, Closed, Disposition, OriginOpened, Outcome, Retention, State};
+use crate::command::{Batch, Command, DecodeError, Entry, Item, Operation};
 use crate::keyspace::FormatError;
 use crate::store::StoreError;
 
@@ -16,6 +16,10 @@ pub struct Applied {
     pub batches: Vec<BatchOutcome>,
     /// Origins that were opened, in their order.
     pub origins: Vec<OriginOpened>,
+    /// Connections that were ended, in their order.
+    pub closed: Vec<Closed>,
+    /// Messages of shared subscriptions and who is to send them, in their order.
+    pub assigned: Vec<Assigned>,
 }
 
 /// A committed entry cannot be applied. The node must stop: its state is between two entries now.
@@ -57,6 +61,12 @@ impl State {
                     self.published(&applied.changes[from..]);
                 }
                 Item::Compact { limit } => self.compact(limit)?,
+                Item::Trim {
+                    limit,
+                    keep_bytes,
+                    keep_us,
+                } => self.trim(limit, Retention { keep_bytes, keep_us })?,
+                Item::EndDue { .. } | Item::LoseNode { .. } | Item::Assign { .. } => {}
             }
         }
         Ok(applied)
@@ -100,9 +110,9 @@ impl State {
             Ok(()) => {
                 let mut outcomes = Vec::with_capacity(batch.count());
                 applied.changes.reserve(batch.count());
-                for operation in batch.operations() {
+                for command in batch.commands() {
                     let from = applied.changes.len();
-                    outcomes.push(self.apply_operation(operation?, &mut applied.changes)?);
+                    outcomes.push(self.apply_command(command?, &mut applied.changes)?);
                     self.published(&applied.changes[from..]);
                 }
                 Disposition::Taken(outcomes)
@@ -115,12 +125,13 @@ impl State {
         Ok(())
     }
 
-    fn apply_operation(&mut self, operation: Operation, changes: &mut Vec<Change>) -> Result<Outcome, ApplyError> {
-        match operation {
+    fn apply_command(&mut self, command: Command, changes: &mut Vec<Change>) -> Result<Outcome, ApplyError> {
+        match command.operation {
             Operation::Put(put) => self.put(put, changes),
             Operation::Delete(delete) => self.delete(delete, changes),
             Operation::DeleteFilter(delete_filter) => self.delete_filter(delete_filter, changes),
             Operation::Event(event) => Ok(self.event(event, changes)),
+            _ => Ok(Outcome::SessionChanged),
         }
     }
 

@@ -91,6 +91,7 @@ impl State {
             origins: Arc::new(origins),
             membership,
             changed: Changed::default(),
+            sessions: imbl::OrdMap::new(),
             interest: Interest::default(),
             tombstone_bounds: TombstoneBounds::default(),
         })

@@ -56,6 +56,7 @@ mod outcome;
 mod put;
 mod recent;
 mod rows;
+mod session;
 mod trim;
 mod view;
 mod waiting;
@@ -86,6 +87,7 @@ pub use change::{Change, ChangeKind, DeleteCause};
 pub use checkpoint::{FrozenState, OpenError};
 pub use digest::Digest;
 pub use outcome::{BatchOutcome, Disposition, OriginOpened, Outcome};
+pub use session::{Assigned, CloseReason, Closed, InFlight, LiveConnection, Session, SubscriptionRow};
 pub use trim::Retention;
 pub use view::{ChangeRow, StateView};
 pub use waiting::{Waiting, WaitingRow};
@@ -110,6 +112,8 @@ pub struct State {
     checkpointed: Option<AppliedId>,
     /// The last log entry of the checkpoint begun last.
     freezing: Option<AppliedId>,
+    /// By client identifier. Shared with views.
+    sessions: imbl::OrdMap<Bytes, Arc<Session>>,
     /// The same on every node.
     tombstone_bounds: compact::TombstoneBounds,
 }

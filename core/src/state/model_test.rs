@@ -318,6 +318,7 @@ impl Model {
                     revision: self.revision,
                 }
             }
+            _ => unreachable!("no sessions yet"),
         }
     }
 

@@ -5,7 +5,7 @@ use crate::command::BatchId;
 /// What became of one operation. The same on every node.
 ///
 /// Only `Applied`, `Deleted`, `DeletedMany` of at least one topic and `Published` consume a revision and are seen by
-/// subscribers; all others changed nothing.
+/// subscribers; all others changed no topic. The end of a session may publish its will besides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The topic holds the value now.
@@ -58,6 +58,29 @@ pub enum Outcome {
         /// Revision of the event.
         revision: u64,
     },
+    /// The client is connected.
+    Connected {
+        /// What the commands of the connection carry from now on.
+        fence: u64,
+        /// Whether it has resumed a session (Session Present, §3.2.2.1.1).
+        session_present: bool,
+    },
+    /// The subscriptions are there.
+    Subscribed {
+        /// Revision of the state: later messages are for them.
+        revision: u64,
+    },
+    /// What was asked of the session is done.
+    SessionChanged,
+    /// A packet identifier of the client is free.
+    Released {
+        /// Whether it was in use.
+        known: bool,
+    },
+    /// The QoS 2 message was received before: nothing is published again.
+    Duplicate,
+    /// The connection that sends this is not in force any more: nothing was done.
+    Fenced,
     /// The deadline of the batch had passed: nothing was applied, whoever asked has given up.
     TooLate,
 }

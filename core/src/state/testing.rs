@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::compact::TombstoneBounds;
 use super::{Applied, AppliedId, BatchOutcome, Disposition, Outcome, State, StateView};
 use crate::command::{
-    BatchBuilder, BatchId, Condition, Delete, DeleteFilter, EntryBuilder, Event, Item, Operation, Put,
+    BatchBuilder, BatchId, Command, Condition, Delete, DeleteFilter, EntryBuilder, Event, Item, Operation, Put,
 };
 use crate::keyspace::change::{change_key, change_of_key};
 use crate::keyspace::expiry::expiry_of_key;
@@ -73,21 +73,14 @@ pub(super) fn event(text: &str) -> Operation {
     })
 }
 
-impl From<Put> for Operation {
-    fn from(put: Put) -> Self {
-        Self::Put(put)
-    }
-}
-
-impl From<Delete> for Operation {
-    fn from(delete: Delete) -> Self {
-        Self::Delete(delete)
-    }
-}
-
 pub(super) fn batch(id: BatchId, deadline_us: u64, operations: &[Operation]) -> Bytes {
+    let commands: Vec<_> = operations.iter().cloned().map(Command::from).collect();
+    command_batch(id, deadline_us, &commands)
+}
+
+pub(super) fn command_batch(id: BatchId, deadline_us: u64, commands: &[Command]) -> Bytes {
     let mut builder = BatchBuilder::new();
-    operations.iter().for_each(|operation| builder.push(operation));
+    commands.iter().for_each(|command| builder.push(command));
     builder.finish(id, deadline_us)
 }
 

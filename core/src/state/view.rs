@@ -1,14 +1,16 @@
 //! Queries on a frozen state.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use imbl::OrdMap;
 
 use super::digest::RowSum;
 use super::recent::RecentRows;
 use super::waiting::damaged;
-use super::{AppliedId, Digest, State};
+use super::{AppliedId, Digest, Session, State};
 use crate::keyspace::meta::Position;
 use crate::keyspace::origin::origin_key;
 use crate::keyspace::scan::{Scan, Selection};
@@ -44,6 +46,7 @@ pub struct StateView {
     pub dropped_through: MessagePosition,
     pub(super) origins: Arc<BTreeMap<u64, OriginRow>>,
     pub(super) membership: Option<Bytes>,
+    pub(super) sessions: OrdMap<Bytes, Arc<Session>>,
     pub(super) recent_changes: RecentRows,
     pub(super) view: LayeredView,
 }
@@ -95,6 +98,7 @@ impl State {
             dropped_through,
             origins: Arc::clone(&self.origins),
             membership: self.membership.clone(),
+            sessions: self.sessions.clone(),
             recent_changes: self.recent.changes(),
             view: self.layer.view(),
         }
@@ -161,6 +165,20 @@ impl StateView {
     #[must_use]
     pub fn membership(&self) -> Option<Bytes> {
         self.membership.clone()
+    }
+
+    /// The session of the client.
+    #[must_use]
+    pub fn session(&self, client_id: &[u8]) -> Option<Arc<Session>> {
+        self.sessions.get(client_id).cloned()
+    }
+
+    /// Up to `count` sessions, in the order of client identifiers, behind `after`.
+    #[must_use]
+    pub fn sessions_after(&self, after: Option<&[u8]>, count: usize) -> Vec<Arc<Session>> {
+        let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let sessions = self.sessions.range::<_, [u8]>((lower, Bound::Unbounded));
+        sessions.take(count).map(|(_, session)| Arc::clone(session)).collect()
     }
 
     /// The digest, computed anew from every row. Equal to [`digest`](Self::digest) unless something is damaged.

@@ -374,7 +374,7 @@ impl Driver {
                         Operation::Put(put) => put.payload.len(),
                         Operation::Delete(_) => 0,
                         Operation::Event(event) => event.payload.len(),
-                        Operation::DeleteFilter(_) => panic!("no PUBLISH deletes by filter"),
+                        other => panic!("no PUBLISH is {other:?}"),
                     };
                     assert!(self.proposals.insert(token, bytes).is_none());
                 }

@@ -1,6 +1,8 @@
 //! Where retained messages have their place among live ones.
 
-use banyan_core::command::{BatchBuilder, BatchId, Condition, EntryBuilder, Item as EntryItem, Operation, Put};
+use banyan_core::command::{
+    BatchBuilder, BatchId, Command, Condition, EntryBuilder, Item as EntryItem, Operation, Put,
+};
 use banyan_core::metadata::Metadata;
 use banyan_core::state::{AppliedId, State};
 use banyan_core::store::MemoryStore;
@@ -46,7 +48,7 @@ impl Writer {
 
     fn write(&mut self) -> Arc<ChangeBatch> {
         let mut batch = BatchBuilder::new();
-        batch.push(&Operation::Put(Put {
+        batch.push(&Command::from(Operation::Put(Put {
             topic: TopicName::parse("t").unwrap(),
             payload: Bytes::copy_from_slice(self.state.revision().to_string().as_bytes()),
             metadata: Metadata::empty(),
@@ -55,7 +57,7 @@ impl Writer {
             expiry_s: None,
             condition: Condition::None,
             qos: 1,
-        }));
+        })));
         let id = BatchId {
             node_id: NODE,
             incarnation: 1,

@@ -1,6 +1,6 @@
 //! What nodes send each other on the origin lane, one way each.
 
-use banyan_core::command::{Batch, BatchBuilder, BatchId, DecodeError, Event, Operation};
+use banyan_core::command::{Batch, BatchBuilder, BatchId, Command, DecodeError, Event, Operation};
 use bytes::Bytes;
 
 /// A batch for the leader: term (u64, big-endian), then the encoded batch.
@@ -14,7 +14,7 @@ pub const EVENT: u8 = 0x03;
 #[must_use]
 pub fn encode_event(event: &Event) -> Bytes {
     let mut builder = BatchBuilder::new();
-    builder.push(&Operation::Event(event.clone()));
+    builder.push(&Command::from(Operation::Event(event.clone())));
     builder.finish(
         BatchId {
             node_id: 0,
@@ -31,22 +31,33 @@ pub fn encode_event(event: &Event) -> Bytes {
 /// It is something else.
 pub fn decode_event(body: Bytes) -> Result<Event, DecodeError> {
     let batch = Batch::parse(body)?;
-    let mut operations = batch.operations();
-    match operations.next().transpose()? {
+    let mut commands = batch.commands();
+    match commands.next().transpose()?.map(|command| command.operation) {
         Some(Operation::Event(event)) => Ok(event),
         _ => Err(DecodeError::Kind(0)),
     }
 }
 
-/// Bytes that `operation` takes while it waits, roughly.
+/// Bytes that `command` takes while it waits, roughly.
 #[must_use]
-pub fn operation_bytes(operation: &Operation) -> usize {
+pub fn command_bytes(command: &Command) -> usize {
     const FIXED_BYTES: usize = 64;
-    let held = match operation {
+    const PART_BYTES: usize = 64;
+    let held = match &command.operation {
         Operation::Put(put) => put.topic.len() + put.payload.len() + put.metadata.as_bytes().len(),
         Operation::Delete(delete) => delete.topic.len() + delete.metadata.as_bytes().len(),
         Operation::DeleteFilter(delete) => delete.filter.as_str().len(),
         Operation::Event(event) => event.topic.len() + event.payload.len() + event.metadata.as_bytes().len(),
+        Operation::Connect(connect) => {
+            connect.client_id.len() + connect.will.as_ref().map_or(0, |will| will.payload.len())
+        }
+        Operation::Subscribe(subscribe) => subscribe.subscriptions.len() * PART_BYTES,
+        Operation::Unsubscribe(unsubscribe) => unsubscribe.filters.len() * PART_BYTES,
+        Operation::Progress(progress) => {
+            (progress.settled.len() + progress.sent.len() + progress.replayed.len()) * PART_BYTES
+        }
+        Operation::CaughtUp(caught_up) => caught_up.fences.len() * 8,
+        Operation::Disconnect(_) | Operation::Release(_) | Operation::Kick(_) => 0,
     };
     FIXED_BYTES + held
 }

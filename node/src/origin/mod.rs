@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use banyan_core::command::Operation;
+use banyan_core::command::Command;
 use banyan_core::state::{BatchOutcome, OriginOpened, StateView};
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -114,9 +114,10 @@ impl Origin {
         (origin.clone(), Pending { origin, notices })
     }
 
-    /// Proposes `operation`; `completion` is answered within the write timeout. Never blocks.
-    pub fn propose(&self, operation: Operation, completion: Completion) {
-        let bytes = message::operation_bytes(&operation);
+    /// Proposes `command`; `completion` is answered within the write timeout. Never blocks.
+    pub fn propose(&self, command: impl Into<Command>, completion: Completion) {
+        let command = command.into();
+        let bytes = message::command_bytes(&command);
         let Some(reserved) = Reserved::try_new(bytes, &self.shared.waiting_bytes, QUEUE_BYTES_MAX) else {
             let reason = "too many commands wait on this node".to_owned();
             completion.complete(Err(ProposeError::Unavailable(reason)));
@@ -131,7 +132,7 @@ impl Origin {
         }
         let first = queue.waiting.is_empty();
         queue.waiting.push(Queued {
-            operation,
+            command,
             completion,
             reserved,
             deadline,

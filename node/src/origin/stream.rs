@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use banyan_core::command::{BatchBuilder, BatchId, Operation};
+use banyan_core::command::{BatchBuilder, BatchId, Command};
 use banyan_core::limits::{BATCH_BYTES_TARGET, BATCH_COMMANDS_MAX};
 use banyan_core::state::{BatchOutcome, Disposition, OriginOpened, Outcome};
 use bytes::Bytes;
@@ -25,7 +25,7 @@ const STALL: Duration = Duration::from_millis(500);
 /// A command that waits to be packed.
 #[derive(Debug)]
 pub struct Queued {
-    pub operation: Operation,
+    pub command: Command,
     pub completion: Completion,
     /// Its share of what may wait.
     pub reserved: Reserved,
@@ -158,12 +158,12 @@ impl Stream {
                 break;
             };
             let Queued {
-                operation,
+                command,
                 completion,
                 reserved,
                 ..
             } = queued;
-            builder.push(&operation);
+            builder.push(&command);
             waiters.push(completion);
             drop(reserved);
         }

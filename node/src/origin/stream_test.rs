@@ -33,7 +33,7 @@ fn command(deadline: Instant) -> (Queued, oneshot::Receiver<Reply>) {
     let reserved = Reserved::try_new(1, &Arc::default(), 1).expect("room");
     (
         Queued {
-            operation,
+            command: operation.into(),
             completion,
             reserved,
             deadline,

@@ -15,7 +15,7 @@ pub mod status;
 use std::sync::Arc;
 use std::time::Duration;
 
-use banyan_core::command::{Event, Operation};
+use banyan_core::command::{Command, Event};
 use banyan_core::state::StateView;
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -138,18 +138,18 @@ impl Service {
         self.0.components.random.next_u64()
     }
 
-    /// Proposes `operation`; `completion` is answered within the write timeout, by this node's own apply. Never blocks.
-    pub fn propose(&self, operation: Operation, completion: Completion) {
-        self.0.origin.propose(operation, completion);
+    /// Proposes `command`; `completion` is answered within the write timeout, by this node's own apply. Never blocks.
+    pub fn propose(&self, command: impl Into<Command>, completion: Completion) {
+        self.0.origin.propose(command, completion);
     }
 
-    /// Proposes `operation` and waits for its outcome.
+    /// Proposes `command` and waits for its outcome.
     ///
     /// # Errors
     /// Nothing happened, or it is not known whether.
-    pub async fn write(&self, operation: Operation) -> Reply {
+    pub async fn write(&self, command: impl Into<Command>) -> Reply {
         let (completion, reply) = Completion::oneshot();
-        self.propose(operation, completion);
+        self.propose(command, completion);
         // A dropped completion answers, so the channel cannot be closed without one.
         reply
             .await

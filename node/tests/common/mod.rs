@@ -5,6 +5,7 @@
 //! | [`cluster`] | nodes that can be started, stopped, killed and asked |
 //! | [`ports`] | ports that stay free while their node is down |
 //! | [`client`] | one MQTT connection, packet by packet |
+//! | [`device`] | a client with a persistent session, which moves from node to node |
 //! | [`publisher`] | many QoS 1 publishes in flight on one connection |
 //! | [`wait`] | waiting for a condition, with a deadline |
 //! | [`load`] | writers that never stop, each payload a [`serial`] |
@@ -20,6 +21,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod device;
 pub mod evidence;
 pub mod load;
 pub mod observer;

@@ -91,6 +91,7 @@ impl Replay {
                 Item::OpenOrigin { node_id, nonce } => self.open_origin(node_id, nonce),
                 Item::Expire { limit } => self.expire(index, limit),
                 Item::Compact { limit } => self.compact(limit),
+                _ => {}
             }
         }
         Ok(())
@@ -130,9 +131,12 @@ impl Replay {
         let next_sequence = row.next_sequence + 1;
         self.set_origin(id.node_id, OriginRow { next_sequence, ..row });
         let is_late = self.log_time_us > batch.deadline_us();
-        for operation in batch.operations() {
-            let operation = operation?;
-            let (publisher, request) = describe(&operation);
+        for command in batch.commands() {
+            let operation = command?.operation;
+            // Sessions are not modelled: what they ask for leaves the topics alone.
+            let Some((publisher, request)) = describe(&operation) else {
+                continue;
+            };
             let revision_before = self.revision;
             let (outcome, timestamp_us) = match is_late {
                 true => (Outcome::TooLate, None),
@@ -164,6 +168,7 @@ impl Replay {
                 let revision = self.revision;
                 (Outcome::Done { revision }, None)
             }
+            other => unreachable!("{other:?} is not described"),
         }
     }
 
@@ -394,8 +399,8 @@ const fn condition_of(condition: command::Condition) -> Condition {
     }
 }
 
-/// The writer of an operation, and what it asks for.
-fn describe(operation: &Operation) -> (String, Request) {
+/// The writer of an operation, and what it asks for; none of what sessions ask for.
+fn describe(operation: &Operation) -> Option<(String, Request)> {
     let write = |topic: &TopicName, payload: &Bytes, metadata: &Metadata, timestamp_us, condition| Write {
         topic: topic.as_str().to_owned(),
         serial: Serial::of_payload(payload),
@@ -404,7 +409,7 @@ fn describe(operation: &Operation) -> (String, Request) {
         timestamp_us,
         condition: condition_of(condition),
     };
-    match operation {
+    Some(match operation {
         Operation::Put(put) => {
             let write = write(&put.topic, &put.payload, &put.metadata, put.timestamp_us, put.condition);
             (text(&put.publisher), Request::Put(write))
@@ -428,5 +433,6 @@ fn describe(operation: &Operation) -> (String, Request) {
             let serial = Serial::of_payload(&event.payload);
             (text(&event.publisher), Request::Event { topic, serial })
         }
-    }
+        _ => return None,
+    })
 }

@@ -122,7 +122,9 @@ impl LogBuilder {
 /// A batch of the origin's first life.
 pub(crate) fn batch(sequence: u64, deadline_us: u64, operations: &[Operation]) -> Bytes {
     let mut builder = BatchBuilder::new();
-    operations.iter().for_each(|operation| builder.push(operation));
+    operations
+        .iter()
+        .for_each(|operation| builder.push(&operation.clone().into()));
     let id = BatchId {
         node_id: ORIGIN,
         incarnation: 1,
