@@ -163,8 +163,7 @@ fn subscribe_properties() {
         Ok(SubscribeProperties {
             consistency_local: true,
             since: Some(12),
-            marker: true,
-            latest: true,
+            marker: true
         })
     );
     assert_eq!(
@@ -178,9 +177,5 @@ fn subscribe_properties() {
     assert_eq!(
         of_subscribe(&pairs(&[("consistency", "eventual")])),
         Err(SubscribePropertiesError::Consistency)
-    );
-    assert_eq!(
-        of_subscribe(&pairs(&[("deliver", "oldest")])),
-        Err(SubscribePropertiesError::Deliver)
     );
 }
