@@ -36,6 +36,9 @@ pub const FILTERS_PER_PACKET_MAX: usize = 64;
 /// Most subscriptions of one session. Default of a setting.
 pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 1000;
 
+/// Longest Session Expiry Interval, seconds: 7 days. Default of a setting.
+pub const SESSION_EXPIRY_MAX_S: u32 = 7 * 24 * 3600;
+
 /// Time a client has to finish CONNECT, milliseconds. Default of a setting.
 pub const CONNECT_TIMEOUT_MS: u64 = 5_000;
 
