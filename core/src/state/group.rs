@@ -77,6 +77,12 @@ impl Group {
         self.members.get(client_id).map(|member| member.qos)
     }
 
+    /// How many messages the member has not acknowledged; 0 if it is none.
+    #[must_use]
+    pub fn unacknowledged(&self, client_id: &[u8]) -> u32 {
+        self.members.get(client_id).map_or(0, |member| member.unacknowledged)
+    }
+
     /// Members, connected or not.
     #[must_use]
     pub fn len(&self) -> usize {

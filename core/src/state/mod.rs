@@ -68,6 +68,8 @@ mod winner;
 #[cfg(test)]
 mod model_test;
 #[cfg(test)]
+mod shared_test;
+#[cfg(test)]
 mod state_test;
 #[cfg(test)]
 mod testing;
