@@ -20,7 +20,8 @@
 //! | `messages`, `trim` | messages kept for those who have not had them, and dropped |
 //! | `waiting` | reading them, by position |
 //! | `interest` | who waits, as far as it must be known |
-//! | `group`, `shared` | members of shared subscriptions, and which of them gets a message |
+//! | `group`, `group_rows` | the members of a shared subscription, and what of it has rows |
+//! | `shared`, `receiver` | which member gets a message |
 //! | `recent` | the indexes by position, until the next checkpoint |
 //! | `origin` | lives and sequences of origins |
 //! | `digest` | the order-independent digest |
@@ -51,11 +52,13 @@ mod digest;
 mod event;
 mod expire;
 mod group;
+mod group_rows;
 mod interest;
 mod messages;
 mod origin;
 mod outcome;
 mod put;
+mod receiver;
 mod recent;
 mod rows;
 mod session;
@@ -93,8 +96,8 @@ pub use checkpoint::{FrozenState, OpenError};
 pub use digest::Digest;
 pub use group::Group;
 pub use outcome::{BatchOutcome, Disposition, OriginOpened, Outcome};
+pub use receiver::Receiver;
 pub use session::{Assigned, CloseReason, Closed, InFlight, LiveConnection, Session, SubscriptionRow};
-pub use shared::Receiver;
 pub use trim::Retention;
 pub use view::{ChangeRow, StateView};
 pub use waiting::{Waiting, WaitingRow};

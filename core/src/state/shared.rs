@@ -1,7 +1,7 @@
 //! Shared subscriptions: each message of a group goes to exactly one of its members (§4.8.2).
 //!
 //! The member is chosen here, so that all nodes agree without talking. What it is to send stands in its session
-//! ([`Session::assigned`]) until it is in flight there or finished, and is told to the node that holds its connection
+//! ([`Session::assigned`](super::Session::assigned)) until it is in flight there or finished, and is told to the node that holds its connection
 //! ([`Assigned`]).
 //!
 //! - Nothing waits and a member has room: the message is its.
@@ -12,22 +12,21 @@
 //! - What the member gets with QoS 0 is not tracked: with nobody connected it is lost.
 //!
 //! Whoever changes a session says here what that means for its groups; nothing here changes a session but
-//! [`State::assign_to`]. Rows of groups are written once an entry, however many messages it brought.
+//! [`State::assign_to`]. Rows of groups are written once an entry, however many messages it brought ([`super::group_rows`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::digest::RowSum;
 use super::group::Group;
 use super::interest::Wants;
+use super::receiver::{Receiver, receiver};
 use super::waiting::PositionReader;
-use super::{ApplyError, Assigned, Change, OpenError, Session, State, StateView};
-use crate::keyspace::group::{GroupKey, GroupRow, group_key, group_of_key, returned_key};
-use crate::keyspace::{FormatError, KeyKind, MessagePosition};
+use super::{ApplyError, Assigned, Change, State};
+use crate::keyspace::{FormatError, MessagePosition};
 use crate::limits::{ASSIGN_CHUNK_MESSAGES_MAX, GROUP_SERVE_BYTES_MAX, GROUP_SERVE_ROWS_MAX};
-use crate::store::{Direction, StoreError};
-use crate::topic::{SharedFilter, SubscriptionFilter, TopicName};
+use crate::store::StoreError;
+use crate::topic::SharedFilter;
 
 /// Groups that need attention, by the texts of their subscriptions.
 #[derive(Debug, Default)]
@@ -35,22 +34,9 @@ pub(super) struct GroupMarks {
     /// Something waits: follows from the groups.
     behind: BTreeSet<Bytes>,
     /// Somebody may have room since this command.
-    touched: BTreeSet<Bytes>,
+    pub(super) touched: BTreeSet<Bytes>,
     /// The row may be another since this entry.
-    changed: BTreeSet<Bytes>,
-}
-
-/// The connection that is to send a message of QoS 0 to its client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Receiver {
-    /// The node that holds the connection.
-    pub node_id: u64,
-    /// Which connection.
-    pub fence: u64,
-    /// Identifier of the subscription.
-    pub subscription_id: Option<u32>,
-    /// The RETAIN flag is delivered as it was published.
-    pub retain_as_published: bool,
+    pub(super) changed: BTreeSet<Bytes>,
 }
 
 impl State {
@@ -113,9 +99,7 @@ impl State {
             // Of a member that left and had it in flight, and of one that got it then: one is enough.
             self.release(position)?;
         } else {
-            let key = returned_key(text, position);
-            self.position.digest.replace_row(&key, None, Some(&[]));
-            self.layer.put_new(key, Bytes::new());
+            self.put_returned(text, position);
         }
         self.touch_group(text);
         self.note_behind(text);
@@ -127,7 +111,7 @@ impl State {
         self.group_marks.changed.insert(text.clone());
     }
 
-    fn note_behind(&mut self, text: &Bytes) {
+    pub(super) fn note_behind(&mut self, text: &Bytes) {
         if self.groups.get(text).is_some_and(Group::is_behind) {
             self.group_marks.behind.insert(text.clone());
         } else {
@@ -234,15 +218,6 @@ impl State {
         if is_tracked { Ok(()) } else { self.release(position) }
     }
 
-    fn take_returned(&mut self, text: &Bytes, position: MessagePosition) {
-        if let Some(group) = self.groups.get_mut(text) {
-            group.returned.remove(&position);
-        }
-        let key = returned_key(text, position);
-        self.position.digest.replace_row(&key, Some(&[]), None);
-        self.layer.delete(key);
-    }
-
     fn serve_waiting(
         &mut self,
         text: &Bytes,
@@ -317,7 +292,7 @@ impl State {
     }
 
     /// Moves what the group waits for. While it waits it counts as a session that is away.
-    fn set_group_cursor(&mut self, text: &Bytes, cursor: Option<MessagePosition>) {
+    pub(super) fn set_group_cursor(&mut self, text: &Bytes, cursor: Option<MessagePosition>) {
         let Some(group) = self.groups.get_mut(text) else {
             return;
         };
@@ -351,31 +326,6 @@ impl State {
         Ok(())
     }
 
-    /// Writes the rows of the groups that this entry has changed.
-    pub(super) fn settle_groups(&mut self) -> Result<(), ApplyError> {
-        while let Some(text) = self.group_marks.changed.pop_first() {
-            let key = group_key(&text);
-            let old = self.layer.get(&key)?;
-            let new = self.groups.get(&text).map(|group| {
-                let row = GroupRow {
-                    cursor: group.cursor,
-                    latest: group.latest.clone(),
-                };
-                row.encode()
-            });
-            if old == new {
-                continue;
-            }
-            self.position.digest.replace_row(&key, old.as_deref(), new.as_deref());
-            match (old, new) {
-                (None, Some(new)) => self.layer.put_new(key, new),
-                (Some(_), Some(new)) => self.layer.put(key, new),
-                (_, None) => self.layer.delete(key),
-            }
-        }
-        Ok(())
-    }
-
     /// Reads by position in the present state, hot rows included.
     fn read_positions<R>(
         &self,
@@ -388,103 +338,6 @@ impl State {
             compacted_revision: self.position.compacted_revision,
         })
     }
-
-    /// Builds the groups of a state that is being opened, from its sessions and the rows of groups.
-    pub(super) fn open_groups(&mut self) -> Result<(), OpenError> {
-        let sessions = self.sessions.clone();
-        for session in sessions.values() {
-            for (text, row) in &session.subscriptions {
-                if let SubscriptionFilter::Shared(filter) = &row.subscription.filter {
-                    let qos = row.subscription.options.qos;
-                    let unacknowledged = session.unacknowledged_of(text);
-                    self.group_join(
-                        filter,
-                        &session.client_id,
-                        qos,
-                        session.connection.is_some(),
-                        unacknowledged,
-                    );
-                }
-            }
-        }
-        let (lower, upper) = KeyKind::Group.range();
-        let base = self.layer.base_view().clone();
-        for row in base.range(&lower, Some(&upper), Direction::Ascending) {
-            let (key, value) = row?;
-            let (text, kind) = group_of_key(&key)?;
-            let Some(group) = self.groups.get_mut(&text) else {
-                return Err(FormatError::new("shared group", "has no members").into());
-            };
-            match kind {
-                GroupKey::Group => {
-                    let GroupRow { cursor, latest } = GroupRow::parse(&value)?;
-                    group.latest = latest;
-                    self.set_group_cursor(&text, cursor);
-                }
-                GroupKey::Returned(position) => {
-                    group.returned.insert(position);
-                    self.hold(position);
-                    self.note_behind(&text);
-                }
-            }
-        }
-        // Opening is no command: other nodes have served nobody at this point.
-        self.group_marks.touched.clear();
-        self.group_marks.changed.clear();
-        Ok(())
-    }
-}
-
-impl Session {
-    /// Messages of the shared subscription with this text that are assigned to it or in flight.
-    #[must_use]
-    pub fn unacknowledged_of(&self, text: &Bytes) -> u32 {
-        let assigned = self.assigned.keys().filter(|(_, group)| group == text).count();
-        let in_flight = self
-            .in_flight
-            .iter()
-            .filter(|message| message.shared.as_ref() == Some(text));
-        u32::try_from(assigned + in_flight.count()).unwrap_or(u32::MAX)
-    }
-}
-
-impl StateView {
-    /// Who gets a message of `topic` with QoS 0 that did not go through the log: of each group one connected member.
-    /// `latest` is whose turn it was, by group, as the caller keeps it: turns go round in each node by themselves.
-    #[must_use]
-    pub fn shared_receivers(&self, topic: &TopicName, latest: &mut BTreeMap<Bytes, Bytes>) -> Vec<Receiver> {
-        let mut receivers = Vec::new();
-        for text in self.groups.matching(topic) {
-            let former = latest.get(&text).cloned().unwrap_or_default();
-            let next = self.groups.get(&text).and_then(|group| group.next_connected(&former));
-            let Some(client_id) = next else {
-                latest.remove(&text);
-                continue;
-            };
-            let session = self.sessions.get(client_id);
-            receivers.extend(session.and_then(|session| receiver(session, &text)));
-            latest.insert(text, client_id.clone());
-        }
-        receivers
-    }
-
-    /// The group of the shared subscription with this text, `$share/GROUP/FILTER`.
-    #[must_use]
-    pub fn group(&self, text: &str) -> Option<&Group> {
-        self.groups.get(text.as_bytes())
-    }
-}
-
-/// How a member of the group with `text` gets its messages; `None` while it is not connected.
-fn receiver(session: &Session, text: &Bytes) -> Option<Receiver> {
-    let connection = session.connection.as_ref()?;
-    let subscription = &session.subscriptions.get(text)?.subscription;
-    Some(Receiver {
-        node_id: connection.node_id,
-        fence: connection.fence,
-        subscription_id: subscription.subscription_id,
-        retain_as_published: subscription.options.retain_as_published,
-    })
 }
 
 const fn contradiction(why: &'static str) -> ApplyError {
