@@ -24,13 +24,15 @@ pub enum KeyKind {
     Subscription = 0x21,
     /// The will of a session.
     Will = 0x22,
+    /// A group of a shared subscription.
+    Group = 0x23,
     /// A message that is kept for those who have not had it.
     Message = 0x24,
 }
 
 impl KeyKind {
     /// Every kind, in key order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Origin,
         Self::Topic,
@@ -41,6 +43,7 @@ impl KeyKind {
         Self::Session,
         Self::Subscription,
         Self::Will,
+        Self::Group,
         Self::Message,
     ];
 

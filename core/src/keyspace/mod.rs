@@ -14,6 +14,7 @@
 //! | 0x20 Session | client identifier | [`Session`] | the session has not ended | [`session`] |
 //! | 0x21 Subscription | client identifier, 0x00, filter | [`SubscriptionRow`] | the session has subscribed | [`subscription`] |
 //! | 0x22 Will | client identifier | [`crate::command::Will`] | the will may be published | [`will`] |
+//! | 0x23 Group | text of the subscription; or that, 0x00, revision (u64), ordinal (u32) | [`GroupRow`]; empty | it has members; a lost member had the message | [`group`] |
 //! | 0x24 Message | revision (u64), ordinal (u32) | [`Message`] | somebody may still wait for it | [`message`] |
 //!
 //! A *stored topic* is a topic name with `/` as 0x00; see [`topic`] for why. Reading topics by filter, prefix and range
@@ -21,6 +22,7 @@
 
 pub mod change;
 pub mod expiry;
+pub mod group;
 pub mod kind;
 pub mod message;
 pub mod meta;
@@ -35,6 +37,7 @@ pub mod tombstone;
 pub mod topic;
 pub mod will;
 
+pub use group::GroupRow;
 pub use kind::KeyKind;
 pub use message::{Message, MessageContent};
 pub use origin::OriginRow;

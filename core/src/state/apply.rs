@@ -64,7 +64,7 @@ impl State {
                 Item::Expire { limit } => {
                     let from = applied.changes.len();
                     self.expire(limit, &mut applied.changes)?;
-                    self.published(&applied.changes[from..]);
+                    self.published(&applied.changes[from..], &mut applied.assigned)?;
                 }
                 Item::Compact { limit } => self.compact(limit)?,
                 Item::Trim {
@@ -78,9 +78,12 @@ impl State {
                     through_fence,
                     limit,
                 } => self.lose_node(node_id, through_fence, limit, &mut applied)?,
-                Item::Assign { .. } => {}
+                Item::Assign { limit } => self.assign(limit, &mut applied.assigned)?,
             }
+            self.serve_groups(&mut applied.assigned)?;
         }
+        self.settle_groups()?;
+        self.settle_sessions();
         Ok(applied)
     }
 
@@ -124,6 +127,7 @@ impl State {
                 applied.changes.reserve(batch.count());
                 for command in batch.commands() {
                     outcomes.push(self.apply_command(command?, batch.id(), applied)?);
+                    self.serve_groups(&mut applied.assigned)?;
                 }
                 Disposition::Taken(outcomes)
             }
@@ -179,13 +183,22 @@ impl State {
             Operation::Event(event) => self.event(event, changes),
             other => unreachable!("decoded with a sender that it does not allow: {other:?}"),
         };
-        self.published(&applied.changes[from..]);
+        self.published(&applied.changes[from..], &mut applied.assigned)?;
         Ok(outcome)
     }
 
     /// What follows from changes and events that an operation has just brought.
-    fn published(&mut self, changes: &[Change]) {
-        changes.iter().for_each(|change| self.keep(change));
+    fn published(&mut self, changes: &[Change], assigned: &mut Vec<Assigned>) -> Result<(), ApplyError> {
+        for change in changes {
+            let mut is_needed = change.qos() > 0 && self.interest.wants(&change.topic);
+            for text in self.groups.matching(&change.topic) {
+                is_needed |= self.offer(&text, change, assigned)?;
+            }
+            if is_needed {
+                self.keep(change);
+            }
+        }
+        Ok(())
     }
 
     /// Takes the revision of an operation that changes something or is an event.

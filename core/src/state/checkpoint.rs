@@ -9,9 +9,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::compact::TombstoneBounds;
+use super::group::Groups;
 use super::interest::Interest;
 use super::recent::{RecentPositions, StalePositions};
 use super::session::Sessions;
+use super::shared::GroupMarks;
 use super::{AppliedId, State};
 use crate::keyspace::meta::{MEMBERSHIP_KEY, POSITION_KEY, Position};
 use crate::keyspace::origin::{origin_key, origin_of_key};
@@ -93,10 +95,14 @@ impl State {
             membership,
             changed: Changed::default(),
             sessions: Sessions::default(),
+            touched: BTreeMap::new(),
+            groups: Groups::default(),
+            group_marks: GroupMarks::default(),
             interest: Interest::default(),
             tombstone_bounds: TombstoneBounds::default(),
         };
         state.open_sessions(&*view)?;
+        state.open_groups()?;
         Ok(state)
     }
 

@@ -20,6 +20,8 @@
 //! | `messages`, `trim` | messages kept for those who have not had them, and dropped |
 //! | `waiting` | reading them, by position |
 //! | `interest` | who waits, as far as it must be known |
+//! | `group`, `group_rows` | the members of a shared subscription, and what of it has rows |
+//! | `shared`, `receiver` | which member gets a message |
 //! | `recent` | the indexes by position, until the next checkpoint |
 //! | `origin` | lives and sequences of origins |
 //! | `digest` | the order-independent digest |
@@ -49,14 +51,18 @@ mod delete_filter;
 mod digest;
 mod event;
 mod expire;
+mod group;
+mod group_rows;
 mod interest;
 mod messages;
 mod origin;
 mod outcome;
 mod put;
+mod receiver;
 mod recent;
 mod rows;
 mod session;
+mod shared;
 mod trim;
 mod view;
 mod waiting;
@@ -65,9 +71,13 @@ mod winner;
 #[cfg(test)]
 mod model_test;
 #[cfg(test)]
+mod shared_test;
+#[cfg(test)]
 mod state_test;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod waiting_test;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -84,7 +94,9 @@ pub use apply::{Applied, ApplyError};
 pub use change::{Change, ChangeKind, DeleteCause};
 pub use checkpoint::{FrozenState, OpenError};
 pub use digest::Digest;
+pub use group::Group;
 pub use outcome::{BatchOutcome, Disposition, OriginOpened, Outcome};
+pub use receiver::Receiver;
 pub use session::{Assigned, CloseReason, Closed};
 pub use trim::Retention;
 pub use view::{ChangeRow, StateView};
@@ -106,11 +118,16 @@ pub struct State {
     changed: checkpoint::Changed,
     /// Follows from the rows of sessions and groups.
     interest: interest::Interest,
+    /// By the text of the subscription. Shared with views.
+    groups: group::Groups,
+    group_marks: shared::GroupMarks,
     /// The last log entry that the store holds.
     checkpointed: Option<AppliedId>,
     /// The last log entry of the checkpoint begun last.
     freezing: Option<AppliedId>,
     sessions: session::Sessions,
+    /// Rows as they were before this entry, of the sessions that it has changed.
+    touched: BTreeMap<Bytes, Option<Bytes>>,
     /// The same on every node.
     tombstone_bounds: compact::TombstoneBounds,
 }

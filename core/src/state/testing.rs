@@ -11,11 +11,12 @@ use crate::command::{
 };
 use crate::keyspace::change::{change_key, change_of_key};
 use crate::keyspace::expiry::expiry_of_key;
+use crate::keyspace::group::{GroupKey, group_of_key};
 use crate::keyspace::message::message_of_key;
-use crate::keyspace::meta::Position;
+use crate::keyspace::meta::{POSITION_KEY, Position};
 use crate::keyspace::tombstone::{tombstone_age_key, tombstone_age_of_key};
 use crate::keyspace::topic::stored_topic;
-use crate::keyspace::{KeyKind, Message, MessageContent, Tombstone, TopicRecord};
+use crate::keyspace::{GroupRow, KeyKind, Message, MessageContent, Tombstone, TopicRecord};
 use crate::metadata::Metadata;
 use crate::store::{Direction, MemoryStore, ReadView, Store};
 use crate::topic::{TopicFilter, TopicName};
@@ -138,13 +139,19 @@ impl Harness {
 
     /// Applies one batch, the next of the origin.
     pub(super) fn batch(&mut self, operations: &[Operation]) -> (Vec<Outcome>, Applied) {
+        let commands: Vec<_> = operations.iter().cloned().map(Command::from).collect();
+        self.commands(&commands)
+    }
+
+    /// As [`batch`](Self::batch).
+    pub(super) fn commands(&mut self, commands: &[Command]) -> (Vec<Outcome>, Applied) {
         self.sequence += 1;
         let id = BatchId {
             node_id: NODE,
             incarnation: 1,
             sequence: self.sequence,
         };
-        let applied = self.items(&[Item::Batch(batch(id, u64::MAX, operations))]);
+        let applied = self.items(&[Item::Batch(command_batch(id, u64::MAX, commands))]);
         let [
             BatchOutcome {
                 disposition: Disposition::Taken(outcomes),
@@ -286,7 +293,14 @@ fn opened_sessions(rows: &dyn ReadView) -> State {
 
 /// Checks that what is kept for whom follows from the sessions alone.
 pub(super) fn verify_interest(state: &mut State) {
-    let opened = opened_sessions(state.view().read_view());
+    let store = MemoryStore::new();
+    let view = state.view();
+    let rows = view.read_view().range(&[], None, Direction::Ascending);
+    let rows = rows.map(|row| row.map(|(key, value)| (key, Some(value))).unwrap());
+    let position = (Bytes::from_static(&POSITION_KEY), Some(state.position.encode()));
+    let without_meta = rows.filter(|(key, _)| KeyKind::of_key(key) != Some(KeyKind::Meta));
+    store.write(without_meta.chain([position]).collect()).unwrap();
+    let opened = open(&store);
     assert_eq!(format!("{:?}", state.interest), format!("{:?}", opened.interest));
 }
 
@@ -351,6 +365,10 @@ fn verify_rows(rows: &[(Bytes, Bytes)], revision_max: u64) -> (u64, u64) {
                 expiry_rows.push((time, Bytes::copy_from_slice(stored)));
             }
             KeyKind::TombstoneAge => age_rows.push((tombstone_age_of_key(key).unwrap(), value.clone())),
+            KeyKind::Group => match group_of_key(key).unwrap().1 {
+                GroupKey::Group => drop(GroupRow::parse(value).unwrap()),
+                GroupKey::Returned(_) => assert!(value.is_empty()),
+            },
             KeyKind::Message => {
                 let position = message_of_key(key).unwrap();
                 let message = Message::parse(value).unwrap();

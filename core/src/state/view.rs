@@ -8,6 +8,7 @@ use bytes::Bytes;
 use imbl::OrdMap;
 
 use super::digest::RowSum;
+use super::group::Groups;
 use super::recent::RecentRows;
 use super::waiting::damaged;
 use super::{AppliedId, Digest, Session, State};
@@ -51,6 +52,7 @@ pub struct StateView {
     pub(super) origins: Arc<BTreeMap<u64, OriginRow>>,
     pub(super) membership: Option<Bytes>,
     pub(super) sessions: OrdMap<Bytes, Arc<Session>>,
+    pub(super) groups: Groups,
     pub(super) recent_changes: RecentRows,
     pub(super) view: LayeredView,
 }
@@ -106,6 +108,7 @@ impl State {
             membership: self.membership.clone(),
             sessions: self.sessions.by_client(),
             connection_count: self.sessions.connection_count(),
+            groups: self.groups.clone(),
             recent_changes: self.recent.changes(),
             view: self.layer.view(),
         }
@@ -113,12 +116,13 @@ impl State {
 }
 
 /// Kinds whose rows are digested, besides those of origins.
-const DIGESTED: [KeyKind; 6] = [
+const DIGESTED: [KeyKind; 7] = [
     KeyKind::Topic,
     KeyKind::Tombstone,
     KeyKind::Session,
     KeyKind::Subscription,
     KeyKind::Will,
+    KeyKind::Group,
     KeyKind::Message,
 ];
 

@@ -45,6 +45,8 @@ impl MqttSettings {
             subscriptions_max: settings.subscriptions_per_session_max,
             keep_alive_max_s: settings.keep_alive_max_s,
             connect_timeout_ms: settings.connect_timeout_ms,
+            // Sessions end with their connections yet.
+            session_expiry_max_s: 0,
             // The node does not start with a listener that would have to refuse everyone.
             allow_anonymous: true,
             ..ConnectionSettings::default()

@@ -117,7 +117,9 @@ impl Replay {
     /// Sends nothing further for `filters`.
     pub fn unsubscribe(&mut self, filters: &[TopicFilter]) {
         let current = self.request.subscriptions.get(self.index).map(|new| new.index);
-        self.request.subscriptions.retain(|new| !filters.contains(&new.filter));
+        self.request
+            .subscriptions
+            .retain(|new| !filters.contains(new.filter.filter()));
         let subscriptions = &self.request.subscriptions;
         self.index = subscriptions
             .iter()
@@ -178,7 +180,10 @@ impl Replay {
                 }
                 match connection.deliver(&outgoing, out) {
                     DeliverResult::WindowFull => return Ok(Progress::Blocked),
-                    DeliverResult::Sent { .. } | DeliverResult::TooLarge | DeliverResult::NotConnected => {}
+                    DeliverResult::Sent { .. }
+                    | DeliverResult::TooLarge
+                    | DeliverResult::NotReserved
+                    | DeliverResult::NotConnected => {}
                 }
             }
             self.rows.pop_front();
@@ -199,7 +204,7 @@ impl Replay {
         let source = self.source.get_or_insert_with(|| match since {
             Some(since) => Source::Changes(since, u32::MAX),
             None => Source::Scan(Box::new(
-                view.scan(Selection::Filter(new.filter.clone()), Direction::Ascending),
+                view.scan(Selection::Filter(new.filter.filter().clone()), Direction::Ascending),
             )),
         });
         let log_time_us = view.log_time_us;
@@ -219,7 +224,10 @@ impl Replay {
                     return Ok(false);
                 };
                 (*revision, *ordinal) = (last.revision, last.ordinal);
-                for change in changes.iter().filter(|change| new.filter.matches(&change.topic)) {
+                for change in changes
+                    .iter()
+                    .filter(|change| new.filter.filter().matches(&change.topic))
+                {
                     self.rows.push_back(match &change.record {
                         Some(record) => Message::of_record(&change.topic, record, log_time_us),
                         None => {

@@ -12,11 +12,13 @@ use std::time::Duration;
 use banyan_core::mqtt::codec;
 use banyan_core::mqtt::connection::deliver::DeliverResult;
 use banyan_core::mqtt::connection::effect::{
-    Authenticated, Effect, ProposeResult, RegisterResult, SubscribeRequest, SubscribeResult,
+    Authenticated, Effect, ProposeResult, RegisterResult, Registered, SubscribeRequest, SubscribeResult,
+    UnsubscribeResult,
 };
-use banyan_core::mqtt::connection::{Connection, NewSubscription};
+use banyan_core::mqtt::connection::{Connection, NewSubscription, Token};
 use banyan_core::mqtt::reason::ReasonCode;
 use banyan_core::state::StateView;
+use banyan_core::topic::{SubscriptionFilter, TopicFilter};
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -80,7 +82,7 @@ pub async fn run(
     };
     let result = task.serve(reader, outcomes, stop).await;
     if let Some(outbox) = task.outbox.take() {
-        let filters = task.connection.subscriptions().map(|(filter, _)| filter);
+        let filters = task.connection.subscriptions().map(|(filter, _)| filter.filter());
         task.service.broker().disconnect(&outbox, filters);
     }
     result
@@ -249,22 +251,16 @@ impl Task {
             match effect {
                 Effect::Send(packet) => codec::encode(&packet, self.connection.version(), &mut self.write),
                 Effect::Authenticated(authenticated) => self.register(&authenticated),
-                Effect::Propose { token, operation } => {
+                Effect::Propose { token, command } => {
                     let completion = Completion::channel(self.outcome_sender.clone(), token);
-                    self.service.propose(operation, completion);
+                    // Without its sender, since the cluster knows of no connection yet.
+                    self.service.propose(command.operation, completion);
                 }
                 Effect::PublishEvent(event) => self.service.publish_event(event),
                 Effect::Subscribe(request) => self.ask_to_subscribe(request),
-                Effect::Unsubscribe { filters } => {
-                    if let Some(outbox) = &self.outbox {
-                        self.service.broker().unsubscribe(outbox, &filters);
-                    }
-                    self.replays
-                        .values_mut()
-                        .chain(&mut self.replaying)
-                        .for_each(|replay| replay.unsubscribe(&filters));
-                }
-                Effect::Close => self.closing = true,
+                Effect::Unsubscribe { token, filters } => self.unsubscribe(token, &filters),
+                Effect::Acknowledged { .. } => {}
+                Effect::Close(_) => self.closing = true,
             }
         }
         // Handling an effect may have caused others; keep the allocation of whichever list is used on.
@@ -278,6 +274,10 @@ impl Task {
     fn register(&mut self, authenticated: &Authenticated) {
         let result = match self.service.is_ready() {
             Err(reason) => RegisterResult::Unavailable(reason),
+            Ok(()) if authenticated.will.is_some() => RegisterResult::Refused(
+                ReasonCode::ImplementationSpecificError,
+                "wills are not supported yet; connect without one".to_owned(),
+            ),
             Ok(()) => {
                 let broker = self.service.broker();
                 let id = broker.next_connection_id();
@@ -285,11 +285,24 @@ impl Task {
                 let outbox = Outbox::new(id, client_id, self.settings.outbox_bytes_max);
                 broker.register(&outbox);
                 self.outbox = Some(outbox);
-                RegisterResult::Registered
+                RegisterResult::Registered(Registered::default())
             }
         };
         let now_ms = self.now_ms();
         self.connection.on_registered(result, now_ms, &mut self.effects);
+    }
+
+    fn unsubscribe(&mut self, token: Token, filters: &[SubscriptionFilter]) {
+        let filters: Vec<TopicFilter> = filters.iter().map(|filter| filter.filter().clone()).collect();
+        if let Some(outbox) = &self.outbox {
+            self.service.broker().unsubscribe(outbox, &filters);
+        }
+        self.replays
+            .values_mut()
+            .chain(&mut self.replaying)
+            .for_each(|replay| replay.unsubscribe(&filters));
+        let result = UnsubscribeResult::Unsubscribed;
+        self.connection.on_unsubscribed(token, result, &mut self.effects);
     }
 
     fn ask_to_subscribe(&mut self, request: SubscribeRequest) {
@@ -314,7 +327,7 @@ impl Task {
         if request.since.is_none() {
             // What is subscribed again is replayed once, with its new options; unless the new subscription replays nothing.
             let replayed_anew = request.subscriptions.iter().filter(|new| new.sends_retained());
-            let filters: Vec<_> = replayed_anew.map(|new| new.filter.clone()).collect();
+            let filters: Vec<_> = replayed_anew.map(|new| new.filter.filter().clone()).collect();
             self.replays
                 .values_mut()
                 .chain(&mut self.replaying)
@@ -345,7 +358,7 @@ impl Task {
                 retain_as_published: options.retain_as_published,
                 subscription_id: new.subscription.subscription_id,
             };
-            (&new.filter, options)
+            (new.filter.filter(), options)
         });
         let view = self
             .service

@@ -2,6 +2,7 @@
 
 use super::effect::Effect;
 use super::{Connection, Phase};
+use crate::command;
 use crate::mqtt::codec::encoded_len;
 use crate::mqtt::packet::{ConnAck, Disconnect, Packet, ProtocolVersion};
 use crate::mqtt::reason::ReasonCode;
@@ -63,11 +64,23 @@ impl Connection {
         self.close(out);
     }
 
+    /// Ends the connection without a DISCONNECT of the client: the will is published [MQTT-3.1.2-8].
     pub(super) fn close(&mut self, out: &mut Vec<Effect>) {
+        self.end(
+            command::Disconnect {
+                expiry_s: None,
+                publishes_will: true,
+            },
+            out,
+        );
+    }
+
+    /// Ends the connection, and maybe the session with it.
+    pub(super) fn end(&mut self, disconnect: command::Disconnect, out: &mut Vec<Effect>) {
         if !self.is_closed() {
             self.phase = Phase::Closed;
             self.held = None;
-            out.push(Effect::Close);
+            out.push(Effect::Close(disconnect));
         }
     }
 }

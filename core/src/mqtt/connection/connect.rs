@@ -1,9 +1,11 @@
 //! CONNECT to CONNACK (§3.1, §3.2).
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
-use super::effect::{Authenticated, Effect, RegisterResult};
-use super::{Connection, Inflight, OutboundAliases, Phase, properties};
+use super::effect::{Authenticated, Effect, RegisterResult, Registered, Resumed};
+use super::{Connection, Inflight, OutboundAliases, Phase, properties, will};
 use crate::limits::CLIENT_ID_BYTES_MAX;
 use crate::mqtt::packet::{ConnAck, Connect, Packet, ProtocolVersion};
 use crate::mqtt::reason::ReasonCode;
@@ -18,8 +20,6 @@ pub(super) struct ClientTerms {
     pub(super) annotate: bool,
     /// Request Problem Information.
     pub(super) problem_information: bool,
-    /// A Session Expiry Interval above 0, though it is answered 0.
-    pub(super) asked_for_session: bool,
     /// Maximum Packet Size of the client, bytes.
     pub(super) packet_bytes_max: u32,
 }
@@ -32,14 +32,24 @@ impl ClientTerms {
             client_id: Bytes::new(),
             annotate: false,
             problem_information: true,
-            asked_for_session: false,
             packet_bytes_max: u32::MAX,
         }
     }
 }
 
-/// What happens once the client identifier is registered.
-#[derive(Debug)]
+/// The session of the connection.
+#[derive(Debug, Default)]
+pub(super) struct SessionTerms {
+    /// Session Expiry Interval that CONNECT asks for, seconds.
+    pub(super) asked_expiry_s: u32,
+    /// Goes into every command.
+    pub(super) fence: u64,
+    /// Packet identifiers are the cluster's business.
+    pub(super) replicated: bool,
+}
+
+/// What happens once the session is this connection's.
+#[derive(Debug, Default)]
 pub(super) struct Pending {
     connack: ConnAck,
     /// The Keep Alive that holds, seconds.
@@ -47,7 +57,13 @@ pub(super) struct Pending {
 }
 
 /// Why a CONNECT is refused: code and reason string of CONNACK.
-struct Refusal(ReasonCode, &'static str);
+pub(super) struct Refusal(ReasonCode, Cow<'static, str>);
+
+impl Refusal {
+    pub(super) fn new(reason: ReasonCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self(reason, detail.into())
+    }
+}
 
 impl Connection {
     pub(super) fn on_connect(&mut self, connect: &Connect, out: &mut Vec<Effect>) {
@@ -58,12 +74,15 @@ impl Connection {
             annotate: connect.version == ProtocolVersion::V5
                 && properties::asks_for_annotations(&connect.user_properties),
             problem_information: connect.request_problem_information,
-            asked_for_session: connect.session_expiry_s.is_some_and(|seconds| seconds > 0),
             packet_bytes_max: connect.maximum_packet_size.unwrap_or(u32::MAX),
         };
-        if let Err(Refusal(reason, detail)) = check(connect, self.settings.allow_anonymous) {
-            return self.refuse_connect(reason, detail, out);
-        }
+        let checked = check(connect, self.settings.allow_anonymous);
+        let will = match checked.and_then(|()| connect.will.as_ref().map(will::check).transpose()) {
+            Ok(will) => will,
+            Err(Refusal(reason, detail)) => return self.refuse_connect(reason, &detail, out),
+        };
+        self.session.asked_expiry_s = asked_expiry_s(connect);
+        let session_expiry_s = self.session.asked_expiry_s.min(self.settings.session_expiry_max_s);
 
         let assigned = self.client.client_id.is_empty();
         if assigned {
@@ -85,17 +104,19 @@ impl Connection {
         let server_keep_alive_s = self.server_keep_alive_s(connect);
         let keep_alive_s = server_keep_alive_s.unwrap_or(connect.keep_alive_s);
         let connack = match connect.version {
-            ProtocolVersion::V5 => self.connack_5(assigned, server_keep_alive_s),
+            ProtocolVersion::V5 => self.connack_5(assigned, session_expiry_s, server_keep_alive_s),
             ProtocolVersion::V3 => ConnAck::default(),
         };
         self.phase = Phase::Registering(Box::new(Pending { connack, keep_alive_s }));
-        out.push(Effect::Authenticated(Authenticated {
+        out.push(Effect::Authenticated(Box::new(Authenticated {
             client_id: self.client.client_id.clone(),
             assigned,
             version: connect.version,
             clean_start: connect.clean_start,
+            session_expiry_s,
+            will,
             annotate: self.client.annotate,
-        }));
+        })));
     }
 
     /// The answer to [`Effect::Authenticated`]: CONNACK, and what the client sent meanwhile can be decoded.
@@ -104,20 +125,42 @@ impl Connection {
             return;
         };
         match result {
-            RegisterResult::Registered => {
-                let Pending { connack, keep_alive_s } = std::mem::replace(
-                    &mut **pending,
-                    Pending {
-                        connack: ConnAck::default(),
-                        keep_alive_s: 0,
-                    },
-                );
+            RegisterResult::Registered(registered) => {
+                let pending = std::mem::take(&mut **pending);
                 self.phase = Phase::Connected;
-                self.timers.connected(keep_alive_s, now_ms);
-                self.send(Packet::ConnAck(Box::new(connack)), out); // [MQTT-3.1.4-5], [MQTT-3.2.0-1]
+                self.timers.connected(pending.keep_alive_s, now_ms);
+                self.begin_session(pending.connack, registered, out);
             }
             RegisterResult::Unavailable(detail) => self.refuse_connect(ReasonCode::ServerUnavailable, &detail, out),
             RegisterResult::Refused(reason, detail) => self.refuse_connect(reason, &detail, out),
+        }
+    }
+
+    /// CONNACK, and on with what the session brings along: PUBREL for each message that the client has received, in the order
+    /// of its PUBRECs [MQTT-4.4.0-1], [MQTT-4.6.0-4].
+    fn begin_session(&mut self, mut connack: ConnAck, registered: Registered, out: &mut Vec<Effect>) {
+        let Registered {
+            fence,
+            replicated,
+            resumed,
+        } = registered;
+        self.session.fence = fence;
+        self.session.replicated = replicated;
+        connack.session_present = resumed.is_some(); // [MQTT-3.2.2-2], [MQTT-3.2.2-3]
+        self.send(Packet::ConnAck(Box::new(connack)), out); // [MQTT-3.1.4-5], [MQTT-3.2.0-1]
+        let Some(Resumed {
+            subscriptions,
+            inbound,
+            in_flight,
+        }) = resumed
+        else {
+            return;
+        };
+        self.subscriptions.restore(subscriptions);
+        self.inbound.restore(&inbound);
+        self.inflight.restore(&in_flight);
+        for message in in_flight.iter().filter(|message| message.received) {
+            self.send_pubrel(message.packet_id, ReasonCode::Success, out);
         }
     }
 
@@ -129,53 +172,53 @@ impl Connection {
     }
 
     /// CONNACK of an accepted 5.0 client: what is limited or missing here, and nothing that holds anyway.
-    fn connack_5(&self, assigned: bool, server_keep_alive_s: Option<u16>) -> ConnAck {
+    fn connack_5(&self, assigned: bool, session_expiry_s: u32, server_keep_alive_s: Option<u16>) -> ConnAck {
         let settings = &self.settings;
         ConnAck {
-            session_present: false, // [MQTT-3.2.2-2], [MQTT-3.2.2-3]
             reason: ReasonCode::Success,
-            session_expiry_s: self.client.asked_for_session.then_some(0),
+            session_expiry_s: (session_expiry_s != self.session.asked_expiry_s).then_some(session_expiry_s),
             receive_maximum: Some(settings.receive_maximum.max(1)),
-            maximum_qos: Some(1), // [MQTT-3.2.2-9]
             maximum_packet_size: Some(settings.packet_bytes_max),
             assigned_client_id: assigned.then(|| self.client.client_id.clone()), // [MQTT-3.1.3-7], [MQTT-3.2.2-16]
             topic_alias_maximum: (settings.topic_alias_maximum > 0).then_some(settings.topic_alias_maximum),
-            shared_subscription_available: Some(false),
             server_keep_alive_s,
             ..ConnAck::default()
         }
     }
 }
 
-/// Everything about a CONNECT that needs no other node [MQTT-3.1.4-2].
+/// Session Expiry Interval that a CONNECT asks for, seconds. Clean Session of 3.1.1 is all or nothing (3.1.1 §3.1.2.4).
+fn asked_expiry_s(connect: &Connect) -> u32 {
+    match (connect.version, connect.clean_start) {
+        (ProtocolVersion::V5, _) => connect.session_expiry_s.unwrap_or(0),
+        (ProtocolVersion::V3, true) => 0,
+        (ProtocolVersion::V3, false) => u32::MAX,
+    }
+}
+
+/// Everything about a CONNECT that needs no other node, its will apart [MQTT-3.1.4-2].
 fn check(connect: &Connect, allow_anonymous: bool) -> Result<(), Refusal> {
     if connect.receive_maximum == Some(0) || connect.maximum_packet_size == Some(0) {
-        return Err(Refusal(
+        return Err(Refusal::new(
             ReasonCode::ProtocolError,
             "receive maximum and maximum packet size must not be 0",
         ));
     }
     if connect.authentication_method.is_some() {
         // [MQTT-4.12.0-1]
-        return Err(Refusal(
+        return Err(Refusal::new(
             ReasonCode::BadAuthenticationMethod,
             "no authentication method is supported; leave it out",
         ));
     }
     check_client_id(connect)?;
-    if connect.will.is_some() {
-        return Err(Refusal(
-            ReasonCode::ImplementationSpecificError,
-            "wills are not supported yet; connect without one",
-        ));
-    }
     match (allow_anonymous, &connect.user_name) {
         (true, _) => Ok(()),
-        (false, Some(_)) => Err(Refusal(
+        (false, Some(_)) => Err(Refusal::new(
             ReasonCode::BadUserNameOrPassword,
             "unknown user name or wrong password",
         )),
-        (false, None) => Err(Refusal(
+        (false, None) => Err(Refusal::new(
             ReasonCode::NotAuthorized,
             "user name and password are required",
         )),
@@ -183,7 +226,7 @@ fn check(connect: &Connect, allow_anonymous: bool) -> Result<(), Refusal> {
 }
 
 fn check_client_id(connect: &Connect) -> Result<(), Refusal> {
-    let refused = |detail| Err(Refusal(ReasonCode::ClientIdentifierNotValid, detail)); // [MQTT-3.1.3-8]
+    let refused = |detail: &'static str| Err(Refusal::new(ReasonCode::ClientIdentifierNotValid, detail)); // [MQTT-3.1.3-8]
     if connect.client_id.len() > CLIENT_ID_BYTES_MAX {
         return refused("the client identifier is longer than 256 bytes; shorten it");
     }

@@ -11,16 +11,18 @@ pub struct Counters {
     pub qos0_refused: u64,
     /// QoS 0 retained PUBLISHes whose outcome was a refusal, unavailable or unknown.
     pub qos0_failed: u64,
-    /// QoS 1 PUBLISHes that were answered with a reason code of 0x80 or greater; towards 3.1.1 with a plain PUBACK, since
-    /// it has no codes.
+    /// QoS 1 and 2 PUBLISHes that were answered with a reason code of 0x80 or greater; towards 3.1.1 with a plain
+    /// acknowledgement, since it has no codes.
     pub publishes_refused: u64,
+    /// QoS 2 PUBLISHes of a message that was received already.
+    pub publishes_repeated: u64,
     /// Writes that were acknowledged as successful but lost against a newer timestamp.
     pub publishes_superseded: u64,
-    /// Acknowledgements from the client of packet identifiers that are not in flight.
+    /// Acknowledgements from the client that no message waits for: of packet identifiers not in flight, or before their turn.
     pub unknown_acks: u64,
     /// Acknowledgements from the client with a reason code of 0x80 or greater.
     pub deliveries_refused: u64,
-    /// Messages sent to the client.
+    /// Messages sent to the client, those sent again included.
     pub deliveries: u64,
     /// Messages not sent since they are larger than the client's Maximum Packet Size [MQTT-3.1.2-25].
     pub deliveries_too_large: u64,

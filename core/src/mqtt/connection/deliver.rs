@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use bytes::{Bytes, BytesMut};
 
 use super::aliases::AliasUse;
+use super::inflight::{Due, NotDue};
 use super::timestamp::format_timestamp_us;
 use super::{Connection, properties};
 use crate::metadata::Metadata;
@@ -30,7 +31,7 @@ pub struct OutgoingMessage<'a> {
     pub payload: &'a Bytes,
     /// Metadata as published.
     pub metadata: &'a Metadata,
-    /// The lesser of the message's QoS and the one granted [MQTT-3.8.4-8]. QoS 2 is sent as QoS 1.
+    /// The lesser of the message's QoS and the one granted [MQTT-3.8.4-8].
     pub qos: QoS,
     /// RETAIN: set for what was retained before the subscription, otherwise see
     /// [`SubscriptionOptions::retain`](super::SubscriptionOptions::retain).
@@ -60,8 +61,11 @@ pub enum DeliverResult {
     },
     /// It is larger than the client's Maximum Packet Size: counted, and to be treated as sent [MQTT-3.1.2-25].
     TooLarge,
-    /// No place in the window: ask again after the client's next PUBACK. Nothing was written.
+    /// No place in the window: ask again after the client's next acknowledgement. Nothing was written.
     WindowFull,
+    /// Nothing is to be sent under this packet identifier: it was not reserved, it is cancelled, sent on this connection
+    /// already, or acknowledged. Nothing was written.
+    NotReserved,
     /// The connection is not open (yet, or any more). Nothing was written.
     NotConnected,
 }
@@ -69,7 +73,7 @@ pub enum DeliverResult {
 /// The encodings of one message, each made when the first subscriber needs it. All subscribers share the message's expiry and
 /// annotations; they differ in version, QoS, RETAIN and whether they are annotated.
 #[derive(Debug, Default)]
-pub struct MessageTemplates([OnceLock<Box<PublishTemplate>>; 12]);
+pub struct MessageTemplates([OnceLock<Box<PublishTemplate>>; 18]);
 
 impl MessageTemplates {
     /// None made yet.
@@ -94,14 +98,14 @@ struct Variant {
 }
 
 impl Variant {
-    /// 0 to 11: only 5.0 can be annotated.
+    /// 0 to 17: only 5.0 can be annotated.
     fn index(self) -> usize {
         let kind = match (self.version, self.annotated) {
             (ProtocolVersion::V3, _) => 0,
             (ProtocolVersion::V5, false) => 1,
             (ProtocolVersion::V5, true) => 2,
         };
-        kind * 4 + usize::from(self.qos != QoS::AtMostOnce) * 2 + usize::from(self.retain)
+        kind * 6 + self.qos as usize * 2 + usize::from(self.retain)
     }
 }
 
@@ -113,27 +117,76 @@ impl Connection {
         self.is_connected() && (qos == QoS::AtMostOnce || self.inflight.has_room())
     }
 
-    /// QoS 1 messages that the client has not acknowledged.
+    /// QoS 1 and 2 messages that the client has not acknowledged, and packet identifiers reserved for such.
     #[must_use]
     pub fn inflight_count(&self) -> usize {
         self.inflight.len()
     }
 
+    /// Takes a packet identifier and a place in the window for a message of QoS 1 or 2 that is sent later, with
+    /// [`Self::deliver_reserved`], once the cluster knows it. `None` without room, before CONNACK, and for QoS 0.
+    pub fn reserve(&mut self, qos: QoS) -> Option<u16> {
+        if self.is_connected() && qos != QoS::AtMostOnce {
+            self.inflight.reserve(qos)
+        } else {
+            None
+        }
+    }
+
+    /// Gives the packet identifier of a message back that is not sent after all. No effect on one that is sent.
+    pub fn cancel(&mut self, packet_id: u16) {
+        self.inflight.cancel(packet_id);
+    }
+
     /// Appends the PUBLISH to `out`, in order with the effects: what was [`Effect::Send`](super::Effect::Send) before comes
     /// before it. Messages of one topic leave in the order of these calls [MQTT-4.6.0-5].
     pub fn deliver(&mut self, message: &OutgoingMessage<'_>, out: &mut BytesMut) -> DeliverResult {
+        if !self.can_deliver(message.qos) {
+            return match self.is_connected() {
+                true => DeliverResult::WindowFull,
+                false => DeliverResult::NotConnected,
+            };
+        }
+        match self.reserve(message.qos) {
+            Some(packet_id) => self.deliver_reserved(packet_id, message, out),
+            None => self.publish(message, QoS::AtMostOnce, None, false, out),
+        }
+    }
+
+    /// As [`Self::deliver`], under a packet identifier that was reserved, or restored with the session
+    /// ([`Resumed`](super::Resumed)): then with DUP [MQTT-3.3.1-1], [MQTT-4.4.0-1]. Its QoS is the one it was reserved for.
+    /// What is too large for the client leaves its identifier free.
+    pub fn deliver_reserved(
+        &mut self,
+        packet_id: u16,
+        message: &OutgoingMessage<'_>,
+        out: &mut BytesMut,
+    ) -> DeliverResult {
         if !self.is_connected() {
             return DeliverResult::NotConnected;
         }
-        let qos = message.qos.min(QoS::AtLeastOnce);
-        let packet_id = match qos {
-            QoS::AtMostOnce => None,
-            _ => match self.inflight.next_packet_id() {
-                None => return DeliverResult::WindowFull,
-                packet_id => packet_id,
-            },
+        let Due { qos, dup } = match self.inflight.due(packet_id) {
+            Ok(due) => due,
+            Err(NotDue::Unknown) => return DeliverResult::NotReserved,
+            Err(NotDue::WindowFull) => return DeliverResult::WindowFull,
         };
+        let result = self.publish(message, qos, Some(packet_id), dup, out);
+        match result {
+            DeliverResult::Sent { .. } => self.inflight.published(packet_id),
+            _ => self.inflight.cancel(packet_id),
+        }
+        result
+    }
 
+    /// `packet_id` is `Some` exactly when the QoS is above 0.
+    fn publish(
+        &mut self,
+        message: &OutgoingMessage<'_>,
+        qos: QoS,
+        packet_id: Option<u16>,
+        dup: bool,
+        out: &mut BytesMut,
+    ) -> DeliverResult {
         let annotations = message.annotations.filter(|_| self.client.annotate);
         let variant = Variant {
             version: self.client.version,
@@ -165,11 +218,8 @@ impl Connection {
             self.counters.deliveries_too_large += 1;
             return DeliverResult::TooLarge;
         }
-        template.write(packet_id, false, message.subscription_ids, topic_alias, out);
+        template.write(packet_id, dup, message.subscription_ids, topic_alias, out);
         self.outbound_aliases.sent(message.topic, alias);
-        if let Some(packet_id) = packet_id {
-            self.inflight.take(packet_id);
-        }
         self.counters.deliveries += 1;
         DeliverResult::Sent { packet_id }
     }

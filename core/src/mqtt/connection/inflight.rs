@@ -1,11 +1,85 @@
-//! QoS 1 messages on their way to the client: which packet identifiers are taken, and whether there is room for more.
+//! Messages of QoS 1 and 2 on their way to the client: which packet identifiers are taken, how far each message has come,
+//! and whether there is room for more.
+//!
+//! ```text
+//!        reserve               sent                PUBREC               PUBREL sent
+//!  free ─────────► Reserved ───────► Published ───────────► Received ───────────────► Released
+//!   ▲    of a former connection:        │ PUBACK, or                                     │
+//!   │              Restored             │ PUBREC with a failure                          │ PUBCOMP
+//!   └───────────────────────────────────┴────────────────────────────────────────────────┘
+//! ```
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+
+use super::effect::InFlight;
+use crate::mqtt::packet::QoS;
+
+/// How far a message has come (§4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Not sent yet.
+    Reserved,
+    /// Sent on a former connection of the session, not on this one yet.
+    Restored,
+    /// Sent; PUBACK or PUBREC has yet to come.
+    Published,
+    /// PUBREC has come; PUBREL waits until that is replicated.
+    Received,
+    /// PUBREL is sent; PUBCOMP has yet to come.
+    Released,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Outgoing {
+    /// 1 or 2.
+    qos: QoS,
+    stage: Stage,
+}
+
+/// A message that may be sent under the identifier that was taken for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Due {
+    /// 1 or 2.
+    pub(super) qos: QoS,
+    /// It was sent on a former connection.
+    pub(super) dup: bool,
+}
+
+/// Why a message cannot be sent under an identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotDue {
+    /// No identifier that was taken for a message still to be sent.
+    Unknown,
+    /// As much is under way as the client takes at a time.
+    WindowFull,
+}
+
+/// What a PUBREC means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PubRec {
+    /// The client has got the message.
+    First,
+    /// It has said so before, and PUBREL will follow.
+    Repeated,
+    /// It has said so before, and PUBREL has been sent.
+    AfterPubRel,
+}
+
+/// Why an acknowledgement acknowledges nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AckError {
+    /// Nothing is in flight under the identifier.
+    Unknown,
+    /// It is not the acknowledgement that the message waits for (§4.3).
+    Unexpected,
+}
 
 /// The send quota and the packet identifiers of §4.9 and §2.2.1.
 #[derive(Debug)]
 pub(super) struct Inflight {
-    packet_ids: BTreeSet<u16>,
+    messages: BTreeMap<u16, Outgoing>,
+    /// How many of them are under way on this connection: `Published` and later.
+    sent_count: usize,
     /// Send quota: Receive Maximum of the client or our own bound, 1 to 65,535 [MQTT-4.9.0-1].
     count_max: u16,
     /// Last packet identifier given.
@@ -16,91 +90,152 @@ impl Inflight {
     /// Room for `count_max` messages; 0 counts as 1.
     pub(super) fn new(count_max: u16) -> Self {
         Self {
-            packet_ids: BTreeSet::new(),
+            messages: BTreeMap::new(),
+            sent_count: 0,
             count_max: count_max.max(1),
             last_packet_id: 0,
         }
     }
 
-    /// Whether one more may be sent [MQTT-3.3.4-9], [MQTT-4.9.0-2].
-    pub(super) fn has_room(&self) -> bool {
-        self.packet_ids.len() < usize::from(self.count_max)
+    /// Takes up what was in flight when the session's former connection ended, maybe more than there is room for now.
+    /// Entries with an identifier or QoS of 0 are none.
+    pub(super) fn restore(&mut self, in_flight: &[InFlight]) {
+        for message in in_flight {
+            let is_known = self.messages.contains_key(&message.packet_id);
+            if message.packet_id == 0 || message.qos == QoS::AtMostOnce || is_known {
+                continue;
+            }
+            let stage = match message.received && message.qos == QoS::ExactlyOnce {
+                true => Stage::Released,
+                false => Stage::Restored,
+            };
+            let qos = message.qos;
+            self.messages.insert(message.packet_id, Outgoing { qos, stage });
+            self.sent_count += usize::from(stage == Stage::Released);
+            self.last_packet_id = message.packet_id;
+        }
     }
 
-    /// The packet identifier that [`Self::take`] will take: ascending, from 65,535 on to 1, skipping those in flight
+    /// Whether one more may be sent [MQTT-3.3.4-9], [MQTT-4.9.0-2].
+    pub(super) fn has_room(&self) -> bool {
+        self.messages.len() < usize::from(self.count_max)
+    }
+
+    /// Takes a packet identifier for a message of this QoS, 1 or 2: ascending, from 65,535 on to 1, skipping those in flight
     /// [MQTT-2.2.1-4]. `None` without room.
-    pub(super) fn next_packet_id(&self) -> Option<u16> {
+    pub(super) fn reserve(&mut self, qos: QoS) -> Option<u16> {
         if !self.has_room() {
             return None;
         }
         let next = self.last_packet_id.checked_add(1).unwrap_or(1);
-        (next..=u16::MAX)
+        let packet_id = (next..=u16::MAX)
             .chain(1..next)
-            .find(|packet_id| !self.packet_ids.contains(packet_id))
-    }
-
-    /// Sends a message under this packet identifier.
-    pub(super) fn take(&mut self, packet_id: u16) {
+            .find(|packet_id| !self.messages.contains_key(packet_id))?;
         self.last_packet_id = packet_id;
-        self.packet_ids.insert(packet_id);
+        let stage = Stage::Reserved;
+        self.messages.insert(packet_id, Outgoing { qos, stage });
+        Some(packet_id)
     }
 
-    /// The client acknowledged. False if nothing is in flight under this packet identifier.
+    /// Whether the message of this identifier may be sent now.
+    pub(super) fn due(&self, packet_id: u16) -> Result<Due, NotDue> {
+        let message = self.messages.get(&packet_id).ok_or(NotDue::Unknown)?;
+        let dup = match message.stage {
+            Stage::Reserved => false,
+            Stage::Restored => true,
+            Stage::Published | Stage::Received | Stage::Released => return Err(NotDue::Unknown),
+        };
+        if self.sent_count >= usize::from(self.count_max) {
+            return Err(NotDue::WindowFull);
+        }
+        Ok(Due { qos: message.qos, dup })
+    }
+
+    /// A message that is due has been sent.
+    pub(super) fn published(&mut self, packet_id: u16) {
+        if let Some(message) = self.messages.get_mut(&packet_id) {
+            message.stage = Stage::Published;
+            self.sent_count += 1;
+        }
+    }
+
+    /// Gives an identifier back whose message is not sent on this connection. No effect if it is under way.
+    pub(super) fn cancel(&mut self, packet_id: u16) {
+        if self.due(packet_id) != Err(NotDue::Unknown) {
+            self.messages.remove(&packet_id);
+        }
+    }
+
+    /// PUBACK came: a message of QoS 1 is done.
+    pub(super) fn puback(&mut self, packet_id: u16) -> Result<(), AckError> {
+        let message = self.messages.get(&packet_id).ok_or(AckError::Unknown)?;
+        match (message.qos, message.stage) {
+            (QoS::AtLeastOnce, Stage::Published | Stage::Restored) => {
+                self.remove(packet_id);
+                Ok(())
+            }
+            (_, Stage::Reserved) => Err(AckError::Unknown),
+            _ => Err(AckError::Unexpected),
+        }
+    }
+
+    /// PUBREC came. With a failure a message of QoS 2 is done; otherwise PUBREL is to follow.
+    pub(super) fn pubrec(&mut self, packet_id: u16, is_failure: bool) -> Result<PubRec, AckError> {
+        let message = self.messages.get_mut(&packet_id).ok_or(AckError::Unknown)?;
+        match (message.qos, message.stage) {
+            (_, Stage::Reserved) => Err(AckError::Unknown),
+            (QoS::ExactlyOnce, Stage::Published | Stage::Restored) if is_failure => {
+                self.remove(packet_id);
+                Ok(PubRec::First)
+            }
+            (QoS::ExactlyOnce, Stage::Published | Stage::Restored) => {
+                self.sent_count += usize::from(message.stage == Stage::Restored);
+                message.stage = Stage::Received;
+                Ok(PubRec::First)
+            }
+            (QoS::ExactlyOnce, Stage::Received) => Ok(PubRec::Repeated),
+            (QoS::ExactlyOnce, Stage::Released) => Ok(PubRec::AfterPubRel),
+            _ => Err(AckError::Unexpected),
+        }
+    }
+
+    /// PUBREL leaves. False if no message of this identifier waits for it.
     pub(super) fn release(&mut self, packet_id: u16) -> bool {
-        self.packet_ids.remove(&packet_id)
+        match self.messages.get_mut(&packet_id) {
+            Some(message) if message.stage == Stage::Received => {
+                message.stage = Stage::Released;
+                true
+            }
+            _ => false,
+        }
     }
 
-    /// Messages in flight.
+    /// PUBCOMP came: a message of QoS 2 is done.
+    pub(super) fn pubcomp(&mut self, packet_id: u16) -> Result<(), AckError> {
+        let message = self.messages.get(&packet_id).ok_or(AckError::Unknown)?;
+        match message.stage {
+            Stage::Released => {
+                self.remove(packet_id);
+                Ok(())
+            }
+            Stage::Reserved => Err(AckError::Unknown),
+            Stage::Restored | Stage::Published | Stage::Received => Err(AckError::Unexpected),
+        }
+    }
+
+    fn remove(&mut self, packet_id: u16) {
+        if let Some(message) = self.messages.remove(&packet_id) {
+            let was_sent = matches!(message.stage, Stage::Published | Stage::Received | Stage::Released);
+            self.sent_count -= usize::from(was_sent);
+        }
+    }
+
+    /// Identifiers taken: messages in flight, and those about to be.
     pub(super) fn len(&self) -> usize {
-        self.packet_ids.len()
+        self.messages.len()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn take(inflight: &mut Inflight) -> Option<u16> {
-        let packet_id = inflight.next_packet_id()?;
-        inflight.take(packet_id);
-        Some(packet_id)
-    }
-
-    /// [MQTT-3.3.4-9]: no more than Receive Maximum.
-    #[test]
-    fn never_more_than_the_window() {
-        let mut inflight = Inflight::new(2);
-        assert_eq!(take(&mut inflight), Some(1));
-        assert_eq!(take(&mut inflight), Some(2));
-        assert_eq!(take(&mut inflight), None);
-        assert!(inflight.release(1));
-        assert!(!inflight.release(1));
-        assert_eq!(take(&mut inflight), Some(3));
-        assert_eq!(inflight.len(), 2);
-    }
-
-    /// [MQTT-2.2.1-4]: never 0, never one in flight, also past 65,535.
-    #[test]
-    fn identifiers_wrap_and_skip() {
-        let mut inflight = Inflight::new(3);
-        assert_eq!(take(&mut inflight), Some(1));
-        for expected in 2..=u16::MAX {
-            assert_eq!(take(&mut inflight), Some(expected));
-            assert!(inflight.release(expected));
-        }
-        assert_eq!(take(&mut inflight), Some(2));
-        assert_eq!(take(&mut inflight), Some(3));
-        assert_eq!(take(&mut inflight), None);
-    }
-
-    #[test]
-    fn all_identifiers_can_be_in_flight() {
-        let mut inflight = Inflight::new(u16::MAX);
-        for _ in 0..u16::MAX {
-            assert!(take(&mut inflight).is_some());
-        }
-        assert_eq!(take(&mut inflight), None);
-        assert!(inflight.release(40_000));
-        assert_eq!(take(&mut inflight), Some(40_000));
-    }
-}
+#[path = "inflight_test.rs"]
+mod tests;

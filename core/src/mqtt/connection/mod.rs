@@ -9,7 +9,9 @@
 //!                                   Authenticated ──► on_registered
 //!                                   Propose       ──► on_outcome
 //!                                   Subscribe     ──► on_subscribed
-//!                                   PublishEvent, Unsubscribe      ──► broker
+//!                                   Unsubscribe   ──► on_unsubscribed
+//!                                   Acknowledged  ──► release
+//!                                   PublishEvent                   ──► broker
 //!  messages for the client ───────► deliver                        ──► socket
 //! ```
 //!
@@ -17,19 +19,23 @@
 //! buffer: a connection that has enough to do stops decoding, and that is its back-pressure. Everything a connection holds is
 //! bounded by its [`ConnectionSettings`]. No input can make it panic.
 //!
-//! Served are QoS 0 and 1 and sessions that end with their connection. What else the standard knows is refused by the
-//! standard's own means: a will with CONNACK 0x83, QoS 2 with Maximum QoS 1 and DISCONNECT 0x9B, a persistent session with a
-//! Session Expiry Interval of 0 in CONNACK, a shared subscription with SUBACK 0x9E.
+//! A connection holds what belongs to one network connection: windows, aliases, acknowledgements on their way. A session
+//! that outlives it is the cluster's. Such a *replicated* session has its packet identifiers in the cluster before anybody sees
+//! them: the driver reserves them ([`Connection::reserve`]), commits, and then sends ([`Connection::deliver_reserved`]); a
+//! PUBREC or PUBREL of the client is committed before it is answered. So the session goes on, on any node, where the client
+//! saw it last ([`Resumed`]). Every command carries the fence of the connection, by which the cluster refuses those of a former
+//! one.
 //!
 //! | module | responsibility |
 //! |---|---|
 //! | [`effect`] | effects and answers |
 //! | [`settings`], [`counters`] | limits; what is counted |
-//! | `connect` | CONNECT to CONNACK |
-//! | `publish`, `properties`, [`timestamp`] | PUBLISH of the client: checks, user properties, the operation to propose |
-//! | `outcome`, `acks` | outcomes as reason codes, PUBACKs in order |
-//! | [`subscribe`] | SUBSCRIBE, UNSUBSCRIBE and the subscriptions held |
+//! | `connect`, `will` | CONNECT to CONNACK, and on with a session that exists |
+//! | `publish`, `properties`, [`timestamp`] | PUBLISH of the client: checks, user properties, the command to propose |
+//! | `outcome`, `acks`, `inbound` | outcomes as reason codes, PUBACK, PUBREC and PUBCOMP in order, QoS 2 identifiers |
+//! | [`subscribe`], `pending` | SUBSCRIBE, UNSUBSCRIBE and the subscriptions held |
 //! | [`deliver`], `inflight`, `aliases` | messages to the client |
+//! | `acknowledge` | what the client acknowledges and releases |
 //! | `answer` | packets on their way out, and the ways a connection ends |
 //! | `timers` | time to finish CONNECT, keep alive |
 
@@ -40,15 +46,19 @@ pub mod settings;
 pub mod subscribe;
 pub mod timestamp;
 
+mod acknowledge;
 mod acks;
 mod aliases;
 mod answer;
 mod connect;
+mod inbound;
 mod inflight;
 mod outcome;
+mod pending;
 mod properties;
 mod publish;
 mod timers;
+mod will;
 
 #[cfg(test)]
 mod tests;
@@ -59,22 +69,24 @@ use bytes::BytesMut;
 
 use self::acks::AckQueue;
 use self::aliases::{InboundAliases, OutboundAliases};
-use self::connect::{ClientTerms, Pending};
+use self::connect::{ClientTerms, Pending, SessionTerms};
+use self::inbound::Inbound;
 use self::inflight::Inflight;
-use self::subscribe::Subscriptions;
+use self::pending::Subscriptions;
 use self::timers::{Elapsed, Timers};
 use super::codec::{DecodeError, DecodeLimits, decode};
-use super::packet::{Ack, Disconnect, Packet, ProtocolVersion};
+use super::packet::{Disconnect, Packet, ProtocolVersion};
 use super::reason::ReasonCode;
+use crate::command;
 
 pub use counters::Counters;
 pub use deliver::{Annotations, DeliverResult, MessageTemplates, OutgoingMessage};
-pub use effect::{Authenticated, Effect, ProposeResult, RegisterResult, SubscribeRequest, SubscribeResult, Token};
+pub use effect::{
+    AckKind, Authenticated, Effect, InFlight, ProposeResult, RegisterResult, Registered, Resumed, SubscribeRequest,
+    SubscribeResult, Token, UnsubscribeResult,
+};
 pub use settings::ConnectionSettings;
 pub use subscribe::{NewSubscription, Subscription, SubscriptionOptions};
-
-/// Acknowledgements of unknown packet identifiers that are put up with; the next one closes.
-const UNKNOWN_ACKS_MAX: u64 = 100;
 
 /// Where a connection is between accept and close.
 #[derive(Debug)]
@@ -97,11 +109,13 @@ pub struct Connection {
     nonce: u64,
     phase: Phase,
     client: ClientTerms,
+    session: SessionTerms,
     timers: Timers,
     acks: AckQueue,
+    inbound: Inbound,
     inbound_aliases: InboundAliases,
     subscriptions: Subscriptions,
-    /// A SUBSCRIBE or UNSUBSCRIBE that depends on a SUBSCRIBE still under way.
+    /// A SUBSCRIBE or UNSUBSCRIBE that depends on one still under way.
     held: Option<Packet>,
     inflight: Inflight,
     outbound_aliases: OutboundAliases,
@@ -119,8 +133,10 @@ impl Connection {
             nonce,
             phase: Phase::AwaitConnect,
             client: ClientTerms::unknown(),
+            session: SessionTerms::default(),
             timers: Timers::new(now_ms, settings.connect_timeout_ms),
             acks: AckQueue::default(),
+            inbound: Inbound::default(),
             inbound_aliases: InboundAliases::default(),
             subscriptions: Subscriptions::default(),
             held: None,
@@ -173,14 +189,14 @@ impl Connection {
         std::mem::take(&mut self.counters)
     }
 
-    /// Writes of the client whose outcome the driver still owes.
+    /// Whether the driver still owes the outcome of something the client sent.
     #[must_use]
     pub fn has_pending_writes(&self) -> bool {
         self.acks.is_waiting()
     }
 
     /// Whether the connection takes more bytes. While false the driver does not read from the socket: the cluster has yet to
-    /// register the client, to answer what the client wrote before, or to finish a SUBSCRIBE that the next packet depends on.
+    /// register the client, to answer what the client sent before, or to finish a SUBSCRIBE that the next packet depends on.
     #[must_use]
     pub fn wants_read(&self) -> bool {
         match self.phase {
@@ -189,8 +205,7 @@ impl Connection {
             Phase::Connected => {
                 let receive_maximum = self.receive_maximum();
                 // A 5.0 client knows Receive Maximum, so beyond it comes either a packet of another kind or an error.
-                let awaits_quota =
-                    self.client.version == ProtocolVersion::V3 && self.acks.unacknowledged() >= receive_maximum;
+                let awaits_quota = self.client.version == ProtocolVersion::V3 && self.acks.answers() >= receive_maximum;
                 let busy = self.acks.len() >= 2 * receive_maximum
                     || self.acks.waiting_bytes() >= self.settings.pending_bytes_max.max(1);
                 self.held.is_none() && !awaits_quota && !busy
@@ -241,15 +256,14 @@ impl Connection {
         match packet {
             Packet::Publish(publish) => self.on_publish(&publish, out),
             Packet::PubAck(ack) => self.on_puback(&ack, out),
+            Packet::PubRec(ack) => self.on_pubrec(&ack, out),
             Packet::PubRel(ack) => self.on_pubrel(&ack, out),
+            Packet::PubComp(ack) => self.on_pubcomp(&ack, out),
             Packet::Subscribe(subscribe) => self.on_subscribe(*subscribe, out),
             Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(unsubscribe, out),
             Packet::PingReq => self.send(Packet::PingResp, out), // [MQTT-3.12.4-1]
             Packet::Disconnect(disconnect) => self.on_disconnect(&disconnect, out),
             Packet::Connect(_) => self.disconnect(ReasonCode::ProtocolError, "second CONNECT", out), // [MQTT-3.1.0-2]
-            Packet::PubRec(_) | Packet::PubComp(_) => {
-                self.disconnect(ReasonCode::ProtocolError, "no message of QoS 2 was sent to you", out);
-            }
             Packet::Auth(_) => {
                 // §3.15: only after a CONNECT with an Authentication Method.
                 self.disconnect(
@@ -303,52 +317,19 @@ impl Connection {
         }
     }
 
-    /// A client's PUBACK: its place in the window is free again.
-    fn on_puback(&mut self, ack: &Ack, out: &mut Vec<Effect>) {
-        if !self.inflight.release(ack.packet_id) {
-            return self.on_unknown_ack(out);
-        }
-        if ack.reason.is_failure() {
-            // Acknowledged all the same; nothing is sent again [MQTT-4.4.0-2].
-            self.counters.deliveries_refused += 1;
-        }
-    }
-
-    /// PUBREL of a QoS 2 message that some former session may have known: there is none here (§4.3.3).
-    fn on_pubrel(&mut self, ack: &Ack, out: &mut Vec<Effect>) {
-        let reason = self.for_version_5(ReasonCode::PacketIdentifierNotFound);
-        self.send(
-            Packet::PubComp(Ack {
-                packet_id: ack.packet_id,
-                reason,
-                ..Ack::default()
-            }),
-            out,
-        );
-        self.on_unknown_ack(out);
-    }
-
-    /// Legal after a failure that cost us the session, so ignored; but not for ever.
-    fn on_unknown_ack(&mut self, out: &mut Vec<Effect>) {
-        self.counters.unknown_acks += 1;
-        self.unknown_acks += 1;
-        if self.unknown_acks > UNKNOWN_ACKS_MAX {
-            self.disconnect(
-                ReasonCode::ProtocolError,
-                "too many acknowledgements of packet identifiers not in flight",
-                out,
-            );
-        }
-    }
-
     /// The client leaves (§3.14.4). What it wrote before goes on; its acknowledgements do not.
     fn on_disconnect(&mut self, disconnect: &Disconnect, out: &mut Vec<Effect>) {
-        if !self.client.asked_for_session && disconnect.session_expiry_s.is_some_and(|seconds| seconds > 0) {
+        if self.session.asked_expiry_s == 0 && disconnect.session_expiry_s.is_some_and(|seconds| seconds > 0) {
             // §3.14.2.2.2
             let detail = "a session expiry interval in DISCONNECT after none in CONNECT";
             return self.disconnect(ReasonCode::ProtocolError, detail, out);
         }
-        self.close(out);
+        let expiry_max_s = self.settings.session_expiry_max_s;
+        let end = command::Disconnect {
+            expiry_s: disconnect.session_expiry_s.map(|seconds| seconds.min(expiry_max_s)),
+            publishes_will: disconnect.reason != ReasonCode::Success, // [MQTT-3.14.4-3]
+        };
+        self.end(end, out);
     }
 
     fn on_decode_error(&mut self, error: DecodeError, out: &mut Vec<Effect>) {

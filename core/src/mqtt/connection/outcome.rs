@@ -1,12 +1,14 @@
 //! What a PUBLISH came to, in the words of MQTT.
 //!
-//! | outcome | PUBACK |
+//! | outcome | PUBACK, PUBREC |
 //! |---|---|
 //! | applied, deleted, published, the same again, nothing to delete | 0x00 |
+//! | received before under the same packet identifier (QoS 2) | 0x00 |
 //! | superseded by a newer timestamp | 0x00, annotated `superseded` |
 //! | condition failed | 0x83 `condition-failed: current revision N` |
 //! | timestamp too far ahead | 0x83 `timestamp-ahead: …` |
 //! | too late, unavailable, unknown | none: DISCONNECT 0x89 |
+//! | the session is another connection's | none: DISCONNECT 0x8E |
 
 use std::borrow::Cow;
 
@@ -14,20 +16,22 @@ use super::effect::ProposeResult;
 use crate::mqtt::reason::ReasonCode;
 use crate::state::Outcome;
 
-/// The answer to a PUBLISH.
+/// The answer to a PUBLISH or PUBREL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// PUBACK 0x00.
+    /// Code 0x00.
     Done {
         /// For the annotation `revision`: of this write, or of the value that stands in its place.
         revision: Option<u64>,
         /// For the annotation `superseded`: of the value that won.
         superseded: Option<u64>,
     },
-    /// PUBACK with this code and reason string.
+    /// This code and reason string.
     Refused(ReasonCode, String),
     /// No acknowledgement: DISCONNECT 0x89 with this reason string.
     Unavailable(Cow<'static, str>),
+    /// No acknowledgement: DISCONNECT 0x8E.
+    Fenced,
 }
 
 impl From<ProposeResult> for Verdict {
@@ -52,10 +56,11 @@ impl From<ProposeResult> for Verdict {
                 revision: Some(winner),
                 superseded: Some(winner),
             },
-            Outcome::NotFound => Self::Done {
+            Outcome::NotFound | Outcome::Duplicate | Outcome::Released { .. } => Self::Done {
                 revision: None,
                 superseded: None,
             },
+            Outcome::Fenced => Self::Fenced,
             Outcome::ConditionFailed { current } => refused(format!("condition-failed: current revision {current}")),
             Outcome::TimestampAhead { ahead_us } => {
                 let (seconds, microseconds) = (ahead_us / 1_000_000, ahead_us % 1_000_000);
@@ -63,14 +68,11 @@ impl From<ProposeResult> for Verdict {
                     "timestamp-ahead: {seconds}.{microseconds:06} s ahead of the cluster's clock"
                 ))
             }
-            Outcome::Connected { .. }
-            | Outcome::Subscribed { .. }
-            | Outcome::SessionChanged
-            | Outcome::Released { .. }
-            | Outcome::Duplicate
-            | Outcome::Fenced
-            | Outcome::TooLate => {
+            Outcome::TooLate => {
                 Self::Unavailable(Cow::Borrowed("the write came too late to be applied; send it again"))
+            }
+            Outcome::Connected { .. } | Outcome::Subscribed { .. } | Outcome::SessionChanged => {
+                Self::Unavailable(Cow::Borrowed("the outcome is that of another request"))
             }
         }
     }

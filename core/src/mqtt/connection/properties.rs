@@ -6,6 +6,7 @@
 //! | PUBLISH with retain | `timestamp=SECONDS` | when the value was true; stays in the metadata |
 //! | PUBLISH with retain | `if-revision=N`, `if-absent`, `if-present` | condition; taken out of the metadata |
 //! | SUBSCRIBE | `since=N`, `marker=on`, `consistency=local` | see [`SubscribeRequest`](super::SubscribeRequest) |
+//! | SUBSCRIBE | `deliver=latest` | see [`Subscription`](super::Subscription) |
 //!
 //! Everything else is the client's own and passed on or ignored as the standard says.
 
@@ -29,6 +30,7 @@ const IF_PRESENT: &str = "if-present";
 const SINCE: &str = "since";
 const MARKER: &str = "marker";
 const CONSISTENCY: &str = "consistency";
+const DELIVER: &str = "deliver";
 
 /// What a retained PUBLISH asks for in its user properties.
 #[derive(Debug, PartialEq, Eq)]
@@ -155,6 +157,7 @@ pub(super) struct SubscribeProperties {
     pub(super) consistency_local: bool,
     pub(super) since: Option<u64>,
     pub(super) marker: bool,
+    pub(super) latest: bool,
 }
 
 /// Why a SUBSCRIBE cannot be served as its user properties say; answered 0x83 for each filter, with the text as reason string.
@@ -166,6 +169,8 @@ pub(super) enum SubscribePropertiesError {
     Marker,
     #[error("consistency-invalid: write consistency=local, or leave it out for linearizable")]
     Consistency,
+    #[error("deliver-invalid: write deliver=latest, or leave it out to have every message")]
+    Deliver,
 }
 
 /// Reads the user properties of a SUBSCRIBE; of several of a name the last one counts.
@@ -183,6 +188,9 @@ pub(super) fn of_subscribe(user_properties: &UserProperties) -> Result<Subscribe
             (CONSISTENCY, "local") => properties.consistency_local = true,
             (CONSISTENCY, "linearizable") => properties.consistency_local = false,
             (CONSISTENCY, _) => return Err(SubscribePropertiesError::Consistency),
+            (DELIVER, "latest") => properties.latest = true,
+            (DELIVER, "all") => properties.latest = false,
+            (DELIVER, _) => return Err(SubscribePropertiesError::Deliver),
             _ => {}
         }
     }

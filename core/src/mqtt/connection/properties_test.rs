@@ -163,7 +163,8 @@ fn subscribe_properties() {
         Ok(SubscribeProperties {
             consistency_local: true,
             since: Some(12),
-            marker: true
+            marker: true,
+            latest: true,
         })
     );
     assert_eq!(
@@ -177,5 +178,9 @@ fn subscribe_properties() {
     assert_eq!(
         of_subscribe(&pairs(&[("consistency", "eventual")])),
         Err(SubscribePropertiesError::Consistency)
+    );
+    assert_eq!(
+        of_subscribe(&pairs(&[("deliver", "oldest")])),
+        Err(SubscribePropertiesError::Deliver)
     );
 }

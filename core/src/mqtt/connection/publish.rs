@@ -1,13 +1,15 @@
-//! PUBLISH of the client (§3.3): from the packet to the operation that is proposed, and from its outcome to PUBACK.
+//! PUBLISH of the client (§3.3): from the packet to the command that is proposed, and from its outcome to PUBACK or PUBREC.
 
 use bytes::Bytes;
 
 use super::Connection;
+use super::acks::Answer;
 use super::effect::{Effect, ProposeResult, Token};
+use super::inbound::Stage;
 use super::outcome::Verdict;
 use super::properties::{self, WriteProperties};
-use crate::command::{Delete, Event, Operation, Put};
-use crate::mqtt::packet::{Ack, Packet, Publish, QoS, UserProperties};
+use crate::command::{Command, Delete, Event, Operation, Put, Sender};
+use crate::mqtt::packet::{Ack, ProtocolVersion, Publish, QoS, UserProperties};
 use crate::mqtt::reason::ReasonCode;
 use crate::topic::{TopicName, TopicNameError};
 
@@ -15,75 +17,148 @@ use crate::topic::{TopicName, TopicNameError};
 enum Refusal {
     /// The standard ends the connection for it.
     Close(ReasonCode, &'static str),
-    /// PUBACK with this code and reason string, when its turn comes; QoS 0 is counted.
+    /// PUBACK or PUBREC with this code and reason string, when its turn comes; QoS 0 is counted.
     Answer(ReasonCode, String),
 }
 
 impl Connection {
     pub(super) fn on_publish(&mut self, publish: &Publish, out: &mut Vec<Effect>) {
         self.counters.publishes_received += 1;
-        let (qos, packet_id) = (publish.qos, publish.packet_id);
-        match self.operation(publish) {
-            Ok(Operation::Event(event)) if qos == QoS::AtMostOnce => out.push(Effect::PublishEvent(event)),
-            Ok(operation) => {
-                let token = self.acks.wait(packet_id, bytes_of(&operation));
-                out.push(Effect::Propose { token, operation });
-            }
-            Err(Refusal::Close(reason, detail)) => self.disconnect(reason, detail, out),
-            Err(Refusal::Answer(reason, detail)) => match packet_id {
-                None => self.counters.qos0_refused += 1,
-                Some(packet_id) => {
-                    self.counters.publishes_refused += 1;
-                    let ack = self.refusal(packet_id, reason, detail);
-                    self.acks.decided(ack);
-                    self.send_acks(out);
-                }
+        let operation = self.operation(publish);
+        if let Err(Refusal::Close(reason, detail)) = operation {
+            return self.disconnect(reason, detail, out);
+        }
+        let answer = match (publish.qos, publish.packet_id) {
+            (QoS::AtLeastOnce, Some(packet_id)) => Answer::PubAck(packet_id),
+            (QoS::ExactlyOnce, Some(packet_id)) => match self.inbound.stage(packet_id) {
+                None => Answer::PubRec(packet_id),
+                Some(stage) => return self.on_repeated_publish(packet_id, stage, out),
             },
+            _ => Answer::None,
+        };
+        match operation {
+            Ok(Operation::Event(event)) if answer == Answer::None => out.push(Effect::PublishEvent(event)),
+            Ok(operation) => {
+                if let Answer::PubRec(packet_id) = answer {
+                    self.inbound.insert(packet_id, Stage::Deciding);
+                }
+                self.propose(answer, operation, out);
+            }
+            Err(Refusal::Answer(reason, detail)) => {
+                let Some(packet_id) = answer.packet_id() else {
+                    self.counters.qos0_refused += 1;
+                    return;
+                };
+                self.counters.publishes_refused += 1;
+                if let Answer::PubRec(packet_id) = answer {
+                    self.refuse_pubrec(packet_id);
+                }
+                let ack = self.refusal(packet_id, reason, detail);
+                self.acks.decided(answer, ack);
+                self.send_acks(out);
+            }
+            Err(Refusal::Close(..)) => {}
         }
     }
 
-    /// The answer to [`Effect::Propose`]: PUBACK in its turn, or the end of the connection if nothing is known to have
-    /// been applied. An answer to a token that is not open has no effect.
+    /// A QoS 2 PUBLISH whose identifier is known is no second message [MQTT-4.3.3-10].
+    fn on_repeated_publish(&mut self, packet_id: u16, stage: Stage, out: &mut Vec<Effect>) {
+        self.counters.publishes_repeated += 1;
+        match stage {
+            Stage::Deciding => {} // PUBREC is to come.
+            Stage::Received { .. } => {
+                let ack = self.success(packet_id, None, None);
+                self.acks.decided(Answer::PubRec(packet_id), ack);
+                self.send_acks(out);
+            }
+            Stage::Releasing => {
+                // [MQTT-4.3.3-6]
+                let detail = "PUBLISH of a packet identifier between its PUBREL and PUBCOMP";
+                self.disconnect(ReasonCode::ProtocolError, detail, out);
+            }
+        }
+    }
+
+    /// Asks the driver to replicate an operation of the client, which is answered in its turn.
+    pub(super) fn propose(&mut self, answer: Answer, operation: Operation, out: &mut Vec<Effect>) {
+        let token = self.acks.wait(answer, bytes_of(&operation));
+        let packet_id = match answer {
+            Answer::PubRec(packet_id) if self.session.replicated => Some(packet_id),
+            _ => None,
+        };
+        let fence = self.session.fence;
+        let sender = Some(Sender { fence, packet_id });
+        let command = Command { sender, operation };
+        out.push(Effect::Propose { token, command });
+    }
+
+    /// The answer to [`Effect::Propose`]: PUBACK, PUBREC or PUBCOMP in its turn, or the end of the connection if nothing is
+    /// known to have been applied. An answer to a token that is not open has no effect.
     pub fn on_outcome(&mut self, token: Token, result: ProposeResult, out: &mut Vec<Effect>) {
         if !self.is_connected() {
             return;
         }
-        let Some(packet_id) = self.acks.waiting(token) else {
+        let Some(answer) = self.acks.waiting(token) else {
             return;
         };
-        let ack = match (Verdict::from(result), packet_id) {
-            (Verdict::Done { revision, superseded }, packet_id) => {
-                self.counters.publishes_superseded += u64::from(superseded.is_some());
-                packet_id.map(|packet_id| self.success(packet_id, revision, superseded))
+        let ack = match (Verdict::from(result), answer) {
+            (Verdict::Fenced, _) => {
+                // The session is another connection's [MQTT-3.1.4-3].
+                return self.disconnect(ReasonCode::SessionTakenOver, "", out);
             }
-            (Verdict::Refused(reason, detail), Some(packet_id)) => {
-                self.counters.publishes_refused += 1;
-                Some(self.refusal(packet_id, reason, detail))
+            // Nothing is acknowledged, neither this nor what waits with it.
+            (Verdict::Unavailable(detail), Answer::PubAck(_) | Answer::PubRec(_) | Answer::PubComp(_)) => {
+                return self.disconnect(ReasonCode::ServerBusy, &detail, out);
             }
-            // Nothing is acknowledged, neither this PUBLISH nor what waits with it.
-            (Verdict::Unavailable(detail), Some(_)) => return self.disconnect(ReasonCode::ServerBusy, &detail, out),
-            (Verdict::Refused(..) | Verdict::Unavailable(_), None) => {
+            (Verdict::Refused(..) | Verdict::Unavailable(_), Answer::None) => {
                 self.counters.qos0_failed += 1;
-                None
+                Ack::default()
+            }
+            (Verdict::Done { superseded, .. }, Answer::None) => {
+                self.counters.publishes_superseded += u64::from(superseded.is_some());
+                Ack::default()
+            }
+            (Verdict::Done { revision, superseded }, Answer::PubAck(packet_id) | Answer::PubRec(packet_id)) => {
+                self.counters.publishes_superseded += u64::from(superseded.is_some());
+                if let Answer::PubRec(packet_id) = answer {
+                    let replicated = self.session.replicated;
+                    self.inbound.advance(packet_id, Stage::Received { replicated });
+                }
+                self.success(packet_id, revision, superseded)
+            }
+            (Verdict::Refused(reason, detail), Answer::PubAck(packet_id) | Answer::PubRec(packet_id)) => {
+                self.counters.publishes_refused += 1;
+                if let Answer::PubRec(packet_id) = answer {
+                    self.refuse_pubrec(packet_id);
+                }
+                self.refusal(packet_id, reason, detail)
+            }
+            (Verdict::Done { .. } | Verdict::Refused(..), Answer::PubComp(packet_id)) => {
+                self.inbound.remove(packet_id);
+                self.success(packet_id, None, None)
             }
         };
         self.acks.decide(token, ack);
         self.send_acks(out);
     }
 
-    fn send_acks(&mut self, out: &mut Vec<Effect>) {
-        while let Some(ack) = self.acks.pop() {
-            self.send(Packet::PubAck(ack), out);
+    /// PUBREC refuses a message: its identifier is free [MQTT-4.3.3-9]. A 3.1.1 client is not told, and goes on to PUBREL.
+    fn refuse_pubrec(&mut self, packet_id: u16) {
+        match self.client.version {
+            ProtocolVersion::V5 => self.inbound.remove(packet_id),
+            ProtocolVersion::V3 => self.inbound.insert(packet_id, Stage::Received { replicated: false }),
+        }
+    }
+
+    pub(super) fn send_acks(&mut self, out: &mut Vec<Effect>) {
+        while let Some(packet) = self.acks.pop() {
+            self.send(packet, out);
         }
     }
 
     /// Checks a PUBLISH in the order in which the standard would have it refused, and says what to do about it.
     fn operation(&mut self, publish: &Publish) -> Result<Operation, Refusal> {
-        if publish.qos == QoS::ExactlyOnce {
-            // §3.2.2.3.4
-            return Err(Refusal::Close(ReasonCode::QoSNotSupported, "maximum QoS is 1"));
-        }
-        if publish.qos == QoS::AtLeastOnce && self.acks.unacknowledged() >= self.receive_maximum() {
+        if self.exceeds_receive_maximum(publish) {
             // [MQTT-3.3.4-7]
             return Err(Refusal::Close(
                 ReasonCode::ReceiveMaximumExceeded,
@@ -126,6 +201,18 @@ impl Connection {
         }
     }
 
+    /// Whether a 5.0 client, which knows the limit, sends one more message than it may. A repeated one is no further one.
+    fn exceeds_receive_maximum(&self, publish: &Publish) -> bool {
+        let is_repeated = publish.qos == QoS::ExactlyOnce
+            && publish
+                .packet_id
+                .is_some_and(|packet_id| self.inbound.stage(packet_id).is_some());
+        self.client.version == ProtocolVersion::V5
+            && publish.qos != QoS::AtMostOnce
+            && !is_repeated
+            && self.acks.pubacks() + self.inbound.count() >= self.receive_maximum()
+    }
+
     /// The topic, of exact size, by name or alias.
     fn topic(&mut self, publish: &Publish) -> Result<TopicName, Refusal> {
         let Some(alias) = publish.topic_alias else {
@@ -152,7 +239,7 @@ impl Connection {
         topic.map_err(|error| refused_topic(&error))
     }
 
-    /// PUBACK 0x00, with annotations if the client asked for them.
+    /// Code 0x00, with annotations if the client asked for them.
     fn success(&self, packet_id: u16, revision: Option<u64>, superseded: Option<u64>) -> Ack {
         let mut user_properties = UserProperties::new();
         if self.client.annotate && self.may_explain() {
@@ -170,7 +257,7 @@ impl Connection {
         }
     }
 
-    /// PUBACK with a code and text; towards 3.1.1 a plain one.
+    /// A code and text; towards 3.1.1 nothing but the identifier.
     fn refusal(&self, packet_id: u16, reason: ReasonCode, detail: String) -> Ack {
         let reason_string = self.may_explain().then_some(detail);
         Ack {
@@ -244,7 +331,7 @@ fn bytes_of(operation: &Operation) -> usize {
         Operation::Put(put) => put.topic.len() + put.payload.len() + put.metadata.as_bytes().len(),
         Operation::Delete(delete) => delete.topic.len() + delete.metadata.as_bytes().len(),
         Operation::Event(event) => event.topic.len() + event.payload.len() + event.metadata.as_bytes().len(),
-        // No PUBLISH makes one.
+        // No PUBLISH makes another, and PUBREL one that is of no size.
         _ => 0,
     }
 }

@@ -10,10 +10,11 @@ use crate::limits;
 pub struct ConnectionSettings {
     /// Largest packet taken from the client, bytes with fixed header. Advertised as Maximum Packet Size.
     pub packet_bytes_max: u32,
-    /// Most QoS 1 PUBLISHes of the client that wait for their PUBACK. Advertised as Receive Maximum; a 3.1.1 client, which
-    /// cannot be told, is read no further instead.
+    /// Most QoS 1 and 2 PUBLISHes of the client that wait for their PUBACK or PUBCOMP. Advertised as Receive Maximum; a 3.1.1
+    /// client, which cannot be told, is read no further instead while as many wait for the cluster.
     pub receive_maximum: u16,
-    /// Most QoS 1 PUBLISHes towards the client that wait for its PUBACK; the client's own Receive Maximum if that is less.
+    /// Most QoS 1 and 2 PUBLISHes towards the client that wait for its PUBACK or PUBCOMP; the client's own Receive Maximum if
+    /// that is less.
     pub inflight_count_max: u16,
     /// Most topic aliases in either direction. Advertised as Topic Alias Maximum.
     pub topic_alias_maximum: u16,
@@ -21,6 +22,9 @@ pub struct ConnectionSettings {
     pub filters_per_packet_max: usize,
     /// Most subscriptions of the session.
     pub subscriptions_max: usize,
+    /// Longest Session Expiry Interval, seconds; `u32::MAX`, which never ends, counts as the longest there is. A 5.0 client that
+    /// asks for more is told this value.
+    pub session_expiry_max_s: u32,
     /// Longest Keep Alive, seconds. 65,535 leaves the choice to the client, 0 (off) included; below that a 5.0 client is
     /// told this value as Server Keep Alive when it asks for more or for none.
     pub keep_alive_max_s: u16,
@@ -43,6 +47,7 @@ impl Default for ConnectionSettings {
             topic_alias_maximum: limits::TOPIC_ALIAS_MAXIMUM,
             filters_per_packet_max: limits::FILTERS_PER_PACKET_MAX,
             subscriptions_max: limits::SUBSCRIPTIONS_PER_SESSION_MAX,
+            session_expiry_max_s: limits::SESSION_EXPIRY_MAX_S,
             keep_alive_max_s: u16::MAX,
             connect_timeout_ms: limits::CONNECT_TIMEOUT_MS,
             allow_anonymous: true,

@@ -1,31 +1,28 @@
-//! SUBSCRIBE and UNSUBSCRIBE (§3.8–3.11), and the subscriptions of the session.
+//! SUBSCRIBE and UNSUBSCRIBE (§3.8–3.11).
 
-use std::collections::{BTreeMap, BTreeSet};
+use bytes::Bytes;
 
 use super::Connection;
-use super::effect::{Effect, SubscribeRequest, SubscribeResult, Token};
+use super::effect::{Effect, SubscribeRequest, SubscribeResult, Token, UnsubscribeResult};
+use super::pending::PendingPacket;
 use super::properties::{self, SubscribeProperties};
 use super::publish::annotation;
 use crate::mqtt::packet::{
-    Packet, QoS, RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck, Unsubscribe, UserProperties,
+    Packet, ProtocolVersion, QoS, RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck, Unsubscribe,
+    UserProperties,
 };
 use crate::mqtt::reason::ReasonCode;
-use crate::topic::{SubscriptionFilter, TopicFilter};
+use crate::topic::{SubscriptionFilter, TopicFilterError};
 
-/// SUBSCRIBEs that wait for the driver at a time; the next one holds up reading.
-const PENDING_MAX: usize = 64;
-
-/// Options of a subscription as they hold, not as they were asked for (§3.8.3.1).
+/// Options of a subscription for as long as it is held (§3.8.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SubscriptionOptions {
-    /// The QoS granted: at most 1.
+    /// The QoS granted: the one asked for.
     pub qos: QoS,
     /// No Local: not what this client identifier published [MQTT-3.8.3-3].
     pub no_local: bool,
     /// Retain As Published.
     pub retain_as_published: bool,
-    /// Retain Handling.
-    pub retain_handling: RetainHandling,
 }
 
 impl SubscriptionOptions {
@@ -44,6 +41,8 @@ pub struct Subscription {
     pub options: SubscriptionOptions,
     /// Its Subscription Identifier, 1 to 268,435,455.
     pub subscription_id: Option<u32>,
+    /// `deliver=latest`: after an absence each topic once. Means nothing in a session that ends with its connection.
+    pub latest: bool,
 }
 
 /// A subscription to register.
@@ -51,97 +50,49 @@ pub struct Subscription {
 pub struct NewSubscription {
     /// Its place among the filters of the SUBSCRIBE, from 0.
     pub index: usize,
-    /// The filter.
-    pub filter: TopicFilter,
+    /// The filter, alone or shared. Its bytes are its own.
+    pub filter: SubscriptionFilter,
     /// Options and identifier. They replace those of an existing subscription of the filter [MQTT-3.8.4-3].
     pub subscription: Subscription,
+    /// Retain Handling.
+    pub retain_handling: RetainHandling,
     /// The session has no subscription of this filter yet.
     pub is_new: bool,
 }
 
 impl NewSubscription {
-    /// Whether retained messages are to be sent for it [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11].
+    /// Whether retained messages are to be sent for it [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11]. Never for a shared
+    /// one (§4.8.2).
     #[must_use]
     pub fn sends_retained(&self) -> bool {
-        match self.subscription.options.retain_handling {
-            RetainHandling::Send => true,
-            RetainHandling::SendIfNew => self.is_new,
-            RetainHandling::DoNotSend => false,
+        match (&self.filter, self.retain_handling) {
+            (SubscriptionFilter::Shared(_), _) | (_, RetainHandling::DoNotSend) => false,
+            (_, RetainHandling::Send) => true,
+            (_, RetainHandling::SendIfNew) => self.is_new,
         }
-    }
-}
-
-/// A SUBSCRIBE that the driver has not answered.
-#[derive(Debug)]
-struct PendingSubscribe {
-    token: Token,
-    packet_id: u16,
-    /// One for each filter of the packet, as if the driver says yes.
-    reasons: Vec<ReasonCode>,
-    /// What was wrong with the first filter that is refused.
-    detail: Option<String>,
-    subscriptions: Vec<NewSubscription>,
-}
-
-/// The subscriptions of the session, and those on their way.
-#[derive(Debug, Default)]
-pub(super) struct Subscriptions {
-    held: BTreeMap<TopicFilter, Subscription>,
-    /// At most [`PENDING_MAX`].
-    pending: Vec<PendingSubscribe>,
-    /// Filters of `pending`. No two packets in it share one.
-    pending_filters: BTreeSet<TopicFilter>,
-    /// How many of `pending_filters` are not in `held`.
-    pending_new: usize,
-    next_token: Token,
-}
-
-impl Subscriptions {
-    fn remove_pending(&mut self, token: Token) -> Option<PendingSubscribe> {
-        let index = self.pending.iter().position(|pending| pending.token == token)?;
-        let pending = self.pending.remove(index);
-        for new in &pending.subscriptions {
-            self.pending_filters.remove(&new.filter);
-            self.pending_new -= usize::from(new.is_new);
-        }
-        Some(pending)
-    }
-}
-
-#[cfg(test)]
-impl Subscriptions {
-    /// Whether nothing is on its way, nor counted as such.
-    pub(super) fn is_settled(&self) -> bool {
-        self.pending.is_empty() && self.pending_filters.is_empty() && self.pending_new == 0
     }
 }
 
 impl Connection {
     /// The subscriptions of the session, by filter.
-    pub fn subscriptions(&self) -> impl Iterator<Item = (&TopicFilter, &Subscription)> {
-        self.subscriptions.held.iter()
+    pub fn subscriptions(&self) -> impl Iterator<Item = (&SubscriptionFilter, &Subscription)> {
+        self.subscriptions.held()
     }
 
     pub(super) fn on_subscribe(&mut self, subscribe: Subscribe, out: &mut Vec<Effect>) {
-        let filters: Vec<_> = subscribe.filters.iter().map(parse_filter).collect();
-        let no_local_shared = subscribe.filters.iter().zip(&filters).any(|(asked, filter)| {
-            asked.no_local
-                && matches!(
-                    filter,
-                    Err(Refused {
-                        reason: ReasonCode::SharedSubscriptionsNotSupported,
-                        ..
-                    })
-                )
-        });
-        if no_local_shared {
+        let filters: Vec<_> = subscribe
+            .filters
+            .iter()
+            .map(|asked| own_filter(&asked.filter))
+            .collect();
+        let is_local_shared = |(asked, filter): (&SubscribeFilter, &Result<SubscriptionFilter, _>)| {
+            asked.no_local && matches!(filter, Ok(SubscriptionFilter::Shared(_)))
+        };
+        if subscribe.filters.iter().zip(&filters).any(is_local_shared) {
             // [MQTT-3.8.3-4]
             return self.disconnect(ReasonCode::ProtocolError, "no local on a shared subscription", out);
         }
-        let pending_filters = &self.subscriptions.pending_filters;
-        if self.subscriptions.pending.len() >= PENDING_MAX
-            || filters.iter().flatten().any(|filter| pending_filters.contains(filter))
-        {
+        if self.subscriptions.must_wait(filters.iter().flatten()) {
             self.held = Some(Packet::Subscribe(Box::new(subscribe)));
             return;
         }
@@ -158,7 +109,7 @@ impl Connection {
     fn subscribe(
         &mut self,
         subscribe: &Subscribe,
-        filters: Vec<Result<TopicFilter, Refused>>,
+        filters: Vec<Result<SubscriptionFilter, TopicFilterError>>,
         properties: SubscribeProperties,
         out: &mut Vec<Effect>,
     ) {
@@ -166,7 +117,16 @@ impl Connection {
         let mut detail = None;
         let mut subscriptions = Vec::new();
         for (index, (asked, filter)) in subscribe.filters.iter().zip(filters).enumerate() {
-            match filter.and_then(|filter| self.take_filter(index, asked, filter, subscribe.subscription_id)) {
+            let subscription = Subscription {
+                options: SubscriptionOptions {
+                    qos: asked.qos,
+                    no_local: asked.no_local,
+                    retain_as_published: asked.retain_as_published,
+                },
+                subscription_id: subscribe.subscription_id,
+                latest: properties.latest,
+            };
+            match self.take_filter(index, filter, subscription, asked.retain_handling) {
                 Ok(new) => {
                     reasons.push(granted(new.subscription.options.qos)); // [MQTT-3.8.4-7]
                     subscriptions.push(new);
@@ -180,20 +140,17 @@ impl Connection {
         if subscriptions.is_empty() {
             return self.send_suback(subscribe.packet_id, reasons, detail, None, out);
         }
-        let token = self.subscriptions.next_token;
-        self.subscriptions.next_token += 1;
-        let pending = PendingSubscribe {
-            token,
+        let token = self.subscriptions.subscribing(PendingPacket {
             packet_id: subscribe.packet_id,
             reasons,
             detail,
-            subscriptions: subscriptions.clone(),
-        };
-        self.subscriptions.pending.push(pending);
+            changes: subscriptions.clone(),
+        });
         let SubscribeProperties {
             consistency_local,
             since,
             marker,
+            latest: _,
         } = properties;
         out.push(Effect::Subscribe(SubscribeRequest {
             token,
@@ -207,39 +164,31 @@ impl Connection {
     fn take_filter(
         &mut self,
         index: usize,
-        asked: &SubscribeFilter,
-        filter: TopicFilter,
-        subscription_id: Option<u32>,
+        filter: Result<SubscriptionFilter, TopicFilterError>,
+        subscription: Subscription,
+        retain_handling: RetainHandling,
     ) -> Result<NewSubscription, Refused> {
+        let filter = filter.map_err(|error| Refused::new(ReasonCode::TopicFilterInvalid, error.to_string()))?;
+        let quota = |detail| Err(Refused::new(ReasonCode::QuotaExceeded, detail));
         let per_packet_max = self.settings.filters_per_packet_max;
         if index >= per_packet_max {
-            return Err(Refused::quota(format!(
-                "more than {per_packet_max} filters in one SUBSCRIBE"
-            )));
+            return quota(format!("more than {per_packet_max} filters in one SUBSCRIBE"));
         }
-        let subscriptions = &mut self.subscriptions;
-        let is_new = !subscriptions.held.contains_key(&filter) && !subscriptions.pending_filters.contains(&filter);
-        if is_new && subscriptions.held.len() + subscriptions.pending_new >= self.settings.subscriptions_max {
-            return Err(Refused::quota(format!(
-                "more than {} subscriptions",
-                self.settings.subscriptions_max
-            )));
+        if subscription.latest && matches!(filter, SubscriptionFilter::Shared(_)) {
+            let detail = "deliver=latest on a shared subscription, whose members get each message once";
+            return Err(Refused::new(ReasonCode::ImplementationSpecificError, detail.to_owned()));
         }
-        subscriptions.pending_new += usize::from(is_new);
-        subscriptions.pending_filters.insert(filter.clone());
-        let options = SubscriptionOptions {
-            qos: asked.qos.min(QoS::AtLeastOnce), // [MQTT-3.2.2-10]
-            no_local: asked.no_local,
-            retain_as_published: asked.retain_as_published,
-            retain_handling: asked.retain_handling,
-        };
+        let is_new = self.subscriptions.is_new(&filter);
+        let subscriptions_max = self.settings.subscriptions_max;
+        if is_new && self.subscriptions.count() >= subscriptions_max {
+            return quota(format!("more than {subscriptions_max} subscriptions"));
+        }
+        self.subscriptions.expect(&filter);
         Ok(NewSubscription {
             index,
             filter,
-            subscription: Subscription {
-                options,
-                subscription_id,
-            },
+            subscription,
+            retain_handling,
             is_new,
         })
     }
@@ -250,26 +199,27 @@ impl Connection {
         if !self.is_connected() {
             return;
         }
-        let Some(mut pending) = self.subscriptions.remove_pending(token) else {
+        let hold = matches!(result, SubscribeResult::Subscribed { .. });
+        let Some(mut packet) = self.subscriptions.subscribed(token, hold) else {
             return;
         };
         match result {
             SubscribeResult::Subscribed { revision } => {
-                for new in pending.subscriptions {
-                    self.subscriptions.held.insert(new.filter, new.subscription);
-                }
-                self.send_suback(pending.packet_id, pending.reasons, pending.detail, Some(revision), out);
+                self.send_suback(packet.packet_id, packet.reasons, packet.detail, Some(revision), out);
             }
             SubscribeResult::Unavailable(detail) => {
-                for reason in pending.reasons.iter_mut().filter(|reason| !reason.is_failure()) {
-                    *reason = ReasonCode::ImplementationSpecificError;
-                }
+                refuse_all(&mut packet.reasons);
                 let detail = format!(
                     "{detail}; subscribe with the user property consistency=local to have what this node knows"
                 );
-                self.send_suback(pending.packet_id, pending.reasons, Some(detail), None, out);
+                self.send_suback(packet.packet_id, packet.reasons, Some(detail), None, out);
             }
         }
+        self.take_held(out);
+    }
+
+    /// Handles what waited for another packet, if it need not wait any longer.
+    fn take_held(&mut self, out: &mut Vec<Effect>) {
         if let Some(packet) = self.held.take() {
             self.dispatch(packet, out);
         }
@@ -304,52 +254,86 @@ impl Connection {
     }
 
     pub(super) fn on_unsubscribe(&mut self, unsubscribe: Unsubscribe, out: &mut Vec<Effect>) {
-        if !self.subscriptions.pending.is_empty() {
-            // It may be about what is on its way; UNSUBACK must not come before that has arrived.
+        let filters: Vec<_> = unsubscribe.filters.iter().map(own_filter).collect();
+        if self.subscriptions.must_wait(filters.iter().flatten()) {
+            // UNSUBACK must not come before what it is about has arrived.
             self.held = Some(Packet::Unsubscribe(unsubscribe));
             return;
         }
-        let mut filters = Vec::new();
-        let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
-        for (index, bytes) in unsubscribe.filters.into_iter().enumerate() {
+        let per_packet_max = self.settings.filters_per_packet_max;
+        let mut changes: Vec<SubscriptionFilter> = Vec::new();
+        let mut detail = None;
+        let mut reasons = Vec::with_capacity(filters.len());
+        for (index, filter) in filters.into_iter().enumerate() {
             // [MQTT-3.10.4-1], [MQTT-3.10.4-6]
-            reasons.push(if index >= self.settings.filters_per_packet_max {
-                ReasonCode::ImplementationSpecificError
-            } else {
-                match SubscriptionFilter::from_utf8(bytes) {
-                    Ok(SubscriptionFilter::Plain(filter)) => match self.subscriptions.held.remove_entry(&filter) {
-                        Some((filter, _)) => {
-                            filters.push(filter);
-                            ReasonCode::Success
-                        }
-                        None => ReasonCode::NoSubscriptionExisted,
-                    },
-                    Ok(SubscriptionFilter::Shared(_)) => ReasonCode::NoSubscriptionExisted,
-                    Err(_) => ReasonCode::TopicFilterInvalid,
+            reasons.push(match filter {
+                _ if index >= per_packet_max => {
+                    detail.get_or_insert_with(|| format!("more than {per_packet_max} filters in one UNSUBSCRIBE"));
+                    ReasonCode::ImplementationSpecificError
                 }
+                Ok(filter) if self.subscriptions.is_held(&filter) && !changes.contains(&filter) => {
+                    changes.push(filter);
+                    ReasonCode::Success
+                }
+                Ok(_) => ReasonCode::NoSubscriptionExisted,
+                Err(_) => ReasonCode::TopicFilterInvalid,
             });
         }
-        if !filters.is_empty() {
-            out.push(Effect::Unsubscribe { filters });
+        let packet_id = unsubscribe.packet_id;
+        if changes.is_empty() {
+            return self.send_unsuback(packet_id, reasons, detail, out);
         }
-        let too_many = reasons.contains(&ReasonCode::ImplementationSpecificError) && self.may_explain();
-        let reason_string = too_many.then(|| {
-            format!(
-                "more than {} filters in one UNSUBSCRIBE",
-                self.settings.filters_per_packet_max
-            )
+        let filters = changes.clone();
+        let token = self.subscriptions.unsubscribing(PendingPacket {
+            packet_id,
+            reasons,
+            detail,
+            changes,
         });
-        let packet_id = unsubscribe.packet_id; // [MQTT-3.10.4-4], [MQTT-3.10.4-5]
-        let user_properties = UserProperties::new();
-        self.send(
-            Packet::UnsubAck(UnsubAck {
-                packet_id,
-                reason_string,
-                user_properties,
-                reasons,
-            }),
-            out,
-        );
+        out.push(Effect::Unsubscribe { token, filters });
+    }
+
+    /// The answer to [`Effect::Unsubscribe`]: UNSUBACK, and what waited for it is handled. An answer to a token that is not
+    /// open has no effect.
+    pub fn on_unsubscribed(&mut self, token: Token, result: UnsubscribeResult, out: &mut Vec<Effect>) {
+        if !self.is_connected() {
+            return;
+        }
+        let remove = result == UnsubscribeResult::Unsubscribed;
+        let Some(mut packet) = self.subscriptions.unsubscribed(token, remove) else {
+            return;
+        };
+        match result {
+            UnsubscribeResult::Unsubscribed => {
+                self.send_unsuback(packet.packet_id, packet.reasons, packet.detail, out);
+            }
+            // 3.1.1 cannot be told.
+            UnsubscribeResult::Unavailable(detail) if self.client.version == ProtocolVersion::V3 => {
+                self.disconnect(ReasonCode::ServerBusy, &detail, out);
+            }
+            UnsubscribeResult::Unavailable(detail) => {
+                refuse_all(&mut packet.reasons);
+                self.send_unsuback(packet.packet_id, packet.reasons, Some(detail), out);
+            }
+        }
+        self.take_held(out);
+    }
+
+    /// UNSUBACK with a code for each filter [MQTT-3.10.4-4], [MQTT-3.10.4-5], [MQTT-3.11.3-1].
+    fn send_unsuback(
+        &mut self,
+        packet_id: u16,
+        reasons: Vec<ReasonCode>,
+        detail: Option<String>,
+        out: &mut Vec<Effect>,
+    ) {
+        let unsuback = UnsubAck {
+            packet_id,
+            reason_string: detail.filter(|_| self.may_explain()),
+            user_properties: UserProperties::new(),
+            reasons,
+        };
+        self.send(Packet::UnsubAck(unsuback), out);
     }
 }
 
@@ -361,26 +345,27 @@ struct Refused {
 }
 
 impl Refused {
-    fn quota(detail: String) -> Self {
-        Self {
-            reason: ReasonCode::QuotaExceeded,
-            detail,
-        }
+    fn new(reason: ReasonCode, detail: String) -> Self {
+        Self { reason, detail }
     }
 }
 
 /// The filter in a buffer of its own.
-fn parse_filter(asked: &SubscribeFilter) -> Result<TopicFilter, Refused> {
-    match SubscriptionFilter::from_utf8(asked.filter.clone()) {
-        Ok(SubscriptionFilter::Plain(filter)) => Ok(filter.detach()),
-        Ok(SubscriptionFilter::Shared(_)) => Err(Refused {
-            reason: ReasonCode::SharedSubscriptionsNotSupported,
-            detail: "shared subscriptions are not supported yet; subscribe to the filter itself".to_owned(),
-        }),
-        Err(error) => Err(Refused {
-            reason: ReasonCode::TopicFilterInvalid,
-            detail: error.to_string(),
-        }),
+fn own_filter(bytes: &Bytes) -> Result<SubscriptionFilter, TopicFilterError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| TopicFilterError::Utf8)?;
+    SubscriptionFilter::parse(text)
+}
+
+/// What would have succeeded has failed.
+fn refuse_all(reasons: &mut [ReasonCode]) {
+    let succeeded = |reason: &&mut ReasonCode| {
+        matches!(
+            **reason,
+            ReasonCode::Success | ReasonCode::GrantedQoS1 | ReasonCode::GrantedQoS2
+        )
+    };
+    for reason in reasons.iter_mut().filter(succeeded) {
+        *reason = ReasonCode::ImplementationSpecificError;
     }
 }
 

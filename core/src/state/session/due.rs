@@ -112,14 +112,14 @@ impl State {
         Some((fence, session))
     }
 
-    /// Whether a node holds connections, with fences up to `through_fence`: what a
-    /// [`LoseNode`](crate::command::Item::LoseNode) would end.
+    /// Nodes that hold connections, with the greatest fence of each: what a
+    /// [`LoseNode`](crate::command::Item::LoseNode) that is decided now may end.
     #[must_use]
-    pub fn has_connections(&self, node_id: u64, through_fence: u64) -> bool {
-        self.sessions
-            .fences_of(node_id)
-            .next()
-            .is_some_and(|fence| fence <= through_fence)
+    pub fn holders(&self) -> Vec<(u64, u64)> {
+        let nodes = self.origins.keys();
+        nodes
+            .filter_map(|node_id| Some((*node_id, self.sessions.fences_of(*node_id).next_back()?)))
+            .collect()
     }
 
     /// The fence given last; 0 before the first.

@@ -1,5 +1,7 @@
 //! A connection ends, or the session with it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::CloseReason;
@@ -67,8 +69,13 @@ impl State {
         let mut session = Session {
             connection: None,
             disconnected_at_us: Some(now_us),
+            assigned: BTreeMap::new(),
             ..session
         };
+        // They go to other members of their groups.
+        session
+            .in_flight
+            .retain(|message| message.shared.is_none() || message.qos == 2);
         let mut published = None;
         if session.has_will {
             let will = self.will(&session.client_id)?;

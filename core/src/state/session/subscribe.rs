@@ -38,7 +38,9 @@ impl State {
     ) -> Result<Outcome, ApplyError> {
         self.change_session(client_id, Outcome::SessionChanged, |session| {
             for filter in &unsubscribe.filters {
-                session.subscriptions.remove(filter.as_str().as_bytes());
+                let filter = filter.as_str().as_bytes();
+                session.subscriptions.remove(filter);
+                session.assigned.retain(|(_, text), _| text != filter);
             }
             session.waits = session.subscriptions.values().any(|row| waits_for(row).is_some());
             Ok(())

@@ -33,8 +33,13 @@ impl Sessions {
         self.by_client.clone()
     }
 
-    pub(super) fn get(&self, client_id: &[u8]) -> Option<Arc<Session>> {
+    pub(in crate::state) fn get(&self, client_id: &[u8]) -> Option<Arc<Session>> {
         self.by_client.get(client_id).cloned()
+    }
+
+    /// For changes that nothing else follows from.
+    pub(super) fn get_mut(&mut self, client_id: &[u8]) -> Option<&mut Session> {
+        self.by_client.get_mut(client_id).map(Arc::make_mut)
     }
 
     /// The client whose connection has this fence; none if it is not in force.
@@ -49,7 +54,7 @@ impl Sessions {
     }
 
     /// Fences of the connections that a node holds, ascending.
-    pub(super) fn fences_of(&self, node_id: u64) -> impl Iterator<Item = u64> {
+    pub(super) fn fences_of(&self, node_id: u64) -> impl DoubleEndedIterator<Item = u64> {
         let all = self.by_node.range((node_id, 0)..=(node_id, u64::MAX));
         all.map(|(_, fence)| *fence)
     }

@@ -41,11 +41,13 @@ const ANNOTATIONS: Option<Annotations> = Some(Annotations {
     timestamp_us: 1_490_347_944_893_743,
 });
 
-fn ack(harness: &mut Harness, packet_id: u16) -> Vec<Effect> {
-    harness.packet(Packet::PubAck(Ack {
-        packet_id,
-        ..Ack::default()
-    }))
+fn acknowledge(harness: &mut Harness, packet_id: u16) -> Vec<Effect> {
+    harness.packet(Packet::PubAck(ack(packet_id, ReasonCode::Success)))
+}
+
+fn done(packet_id: u16) -> Effect {
+    let kind = AckKind::Done;
+    Effect::Acknowledged { packet_id, kind }
 }
 
 /// [MQTT-4.3.1-1], [MQTT-3.3.2-4], [MQTT-3.3.2-17], [MQTT-3.3.2-6]: the message as published, with what is left of its expiry.
@@ -107,7 +109,7 @@ fn annotations() {
     assert_eq!(publish.unwrap().metadata.user_property("reset"), Some("on"));
 }
 
-/// [MQTT-3.3.4-9], [MQTT-4.9.0-2]: the client's Receive Maximum bounds QoS 1, not QoS 0.
+/// [MQTT-3.3.4-9], [MQTT-4.9.0-2]: the client's Receive Maximum bounds QoS 1 and 2, not QoS 0.
 #[test]
 fn the_window() {
     let narrow = Connect {
@@ -137,7 +139,7 @@ fn the_window() {
         DeliverResult::Sent { packet_id: None }
     );
 
-    assert_eq!(ack(&mut harness, 1), []);
+    assert_eq!(acknowledge(&mut harness, 1), [done(1)]);
     assert!(harness.connection.can_deliver(QoS::AtLeastOnce));
     let (result, _) = harness.deliver(&message.outgoing(QoS::ExactlyOnce));
     assert_eq!(result, DeliverResult::Sent { packet_id: Some(3) });
@@ -164,11 +166,8 @@ fn our_own_window() {
 fn a_refused_delivery_is_done() {
     let mut harness = Harness::connected(V5);
     harness.deliver(&Message::new("a", &[]).outgoing(QoS::AtLeastOnce));
-    harness.packet(Packet::PubAck(Ack {
-        packet_id: 1,
-        reason: ReasonCode::UnspecifiedError,
-        ..Ack::default()
-    }));
+    let effects = harness.packet(Packet::PubAck(ack(1, ReasonCode::UnspecifiedError)));
+    assert_eq!(effects, [done(1)]);
     assert_eq!(harness.connection.inflight_count(), 0);
     assert_eq!(harness.connection.counters().deliveries_refused, 1);
 }
@@ -178,9 +177,9 @@ fn a_refused_delivery_is_done() {
 fn unknown_acknowledgements() {
     let mut harness = Harness::connected(V5);
     for _ in 0..100 {
-        assert_eq!(ack(&mut harness, 9), []);
+        assert_eq!(acknowledge(&mut harness, 9), []);
     }
-    assert_disconnects(&ack(&mut harness, 9), ReasonCode::ProtocolError);
+    assert_disconnects(&acknowledge(&mut harness, 9), ReasonCode::ProtocolError);
     assert_eq!(harness.connection.take_counters().unknown_acks, 101);
     assert_eq!(harness.connection.counters().unknown_acks, 0);
 }
@@ -230,7 +229,7 @@ fn shared_templates_say_the_same() {
     let message = Message::new("a", &[("timestamp", "1")]);
     let templates = MessageTemplates::new();
     for retain in [false, true] {
-        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
             for subscription_ids in [&[][..], &[7]] {
                 let alone = OutgoingMessage {
                     retain,

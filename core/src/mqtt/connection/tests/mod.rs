@@ -5,19 +5,28 @@ mod deliver;
 mod fuzz;
 mod lifecycle;
 mod publish;
+mod qos_2_in;
+mod qos_2_out;
+mod session;
 mod subscribe;
+mod unsubscribe;
+mod will;
+mod world;
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
 use super::*;
-use crate::command::Operation;
+use crate::command::{Command, Operation, Sender};
 use crate::metadata::{Metadata, MetadataBuilder};
 use crate::mqtt::codec::decode_as_client;
-use crate::mqtt::packet::{ConnAck, Connect, Publish, QoS, RetainHandling, Subscribe, SubscribeFilter};
+use crate::mqtt::packet::{Ack, ConnAck, Connect, Publish, QoS, RetainHandling, Subscribe, SubscribeFilter};
 use crate::state::Outcome;
-use crate::topic::{TopicFilter, TopicName};
+use crate::topic::{SubscriptionFilter, TopicName};
+
+/// Of every connection here.
+const FENCE: u64 = 77;
 
 /// A connection with the clock of its driver.
 struct Harness {
@@ -34,13 +43,33 @@ impl Harness {
         }
     }
 
-    /// CONNECT accepted and registered.
+    /// CONNECT accepted and registered, with a session of its own.
     fn connected_with(settings: ConnectionSettings, connect: Connect) -> Self {
         let mut harness = Self::accepted(settings);
         harness.packet(Packet::Connect(Box::new(connect)));
-        harness.register(RegisterResult::Registered);
+        harness.register(registered());
         assert!(harness.connection.is_connected());
         harness
+    }
+
+    /// CONNECT accepted and registered, with a new session that outlives it.
+    fn replicated(version: ProtocolVersion) -> Self {
+        let mut harness = Self::accepted(ConnectionSettings::default());
+        harness.packet(Packet::Connect(Box::new(persistent(version))));
+        harness.register(replicated(None));
+        harness
+    }
+
+    /// The same with a session that exists, and what CONNACK is followed by.
+    fn resumed(version: ProtocolVersion, resumed: Resumed) -> (Self, Vec<Effect>) {
+        let mut harness = Self::accepted(ConnectionSettings::default());
+        harness.packet(Packet::Connect(Box::new(persistent(version))));
+        let mut effects = harness.register(replicated(Some(resumed)));
+        assert!(matches!(
+            effects.remove(0),
+            Effect::Send(Packet::ConnAck(connack)) if connack.session_present
+        ));
+        (harness, effects)
     }
 
     fn connected(version: ProtocolVersion) -> Self {
@@ -94,6 +123,18 @@ impl Harness {
         out
     }
 
+    fn unsubscribed(&mut self, token: Token, result: UnsubscribeResult) -> Vec<Effect> {
+        let mut out = Vec::new();
+        self.connection.on_unsubscribed(token, result, &mut out);
+        out
+    }
+
+    fn release(&mut self, packet_id: u16) -> Vec<Effect> {
+        let mut out = Vec::new();
+        self.connection.release(packet_id, &mut out);
+        out
+    }
+
     fn tick(&mut self, now_ms: u64) -> Vec<Effect> {
         self.now_ms = now_ms;
         let mut out = Vec::new();
@@ -105,6 +146,17 @@ impl Harness {
     fn deliver(&mut self, message: &OutgoingMessage<'_>) -> (DeliverResult, Option<Publish>) {
         let mut bytes = BytesMut::new();
         let result = self.connection.deliver(message, &mut bytes);
+        (result, self.read_publish(bytes))
+    }
+
+    /// The same under a reserved packet identifier.
+    fn deliver_reserved(&mut self, packet_id: u16, message: &OutgoingMessage<'_>) -> (DeliverResult, Option<Publish>) {
+        let mut bytes = BytesMut::new();
+        let result = self.connection.deliver_reserved(packet_id, message, &mut bytes);
+        (result, self.read_publish(bytes))
+    }
+
+    fn read_publish(&self, mut bytes: BytesMut) -> Option<Publish> {
         let limits = DecodeLimits {
             packet_bytes_max: u32::MAX,
         };
@@ -114,7 +166,33 @@ impl Harness {
             other => panic!("{other:?} instead of PUBLISH"),
         };
         assert!(bytes.is_empty());
-        (result, publish)
+        publish
+    }
+}
+
+/// A new session that ends with its connection.
+fn registered() -> RegisterResult {
+    RegisterResult::Registered(Registered {
+        fence: FENCE,
+        ..Registered::default()
+    })
+}
+
+/// A session that outlives its connections.
+fn replicated(resumed: Option<Resumed>) -> RegisterResult {
+    RegisterResult::Registered(Registered {
+        fence: FENCE,
+        replicated: true,
+        resumed,
+    })
+}
+
+/// A CONNECT of a session that outlives its connections.
+fn persistent(version: ProtocolVersion) -> Connect {
+    Connect {
+        clean_start: false,
+        session_expiry_s: (version == ProtocolVersion::V5).then_some(3600),
+        ..connect(version)
     }
 }
 
@@ -153,6 +231,14 @@ fn put(topic: &'static str, packet_id: u16) -> Publish {
         subscription_ids: Vec::new(),
         metadata: Metadata::empty(),
         payload: Bytes::from("x"),
+    }
+}
+
+/// The same with QoS 2.
+fn put_qos_2(topic: &'static str, packet_id: u16) -> Publish {
+    Publish {
+        qos: QoS::ExactlyOnce,
+        ..put(topic, packet_id)
     }
 }
 
@@ -197,8 +283,8 @@ fn topic(text: &str) -> TopicName {
     TopicName::parse(text).unwrap()
 }
 
-fn filter(text: &str) -> TopicFilter {
-    TopicFilter::parse(text).unwrap()
+fn filter(text: &str) -> SubscriptionFilter {
+    SubscriptionFilter::parse(text).unwrap()
 }
 
 fn send(packet: Packet) -> Effect {
@@ -223,22 +309,59 @@ fn refusal(packet_id: u16, reason: ReasonCode, detail: &str) -> Effect {
     }))
 }
 
+/// Content of an acknowledgement: nothing but identifier and code.
+fn ack(packet_id: u16, reason: ReasonCode) -> Ack {
+    Ack {
+        packet_id,
+        reason,
+        ..Ack::default()
+    }
+}
+
+/// The end of a connection without a DISCONNECT of the client.
+fn lost() -> Effect {
+    Effect::Close(command::Disconnect {
+        expiry_s: None,
+        publishes_will: true,
+    })
+}
+
+/// The end of a connection by DISCONNECT 0x00.
+fn left() -> Effect {
+    Effect::Close(command::Disconnect {
+        expiry_s: None,
+        publishes_will: false,
+    })
+}
+
 /// Asserts DISCONNECT with this code, then close, and nothing else.
 #[track_caller]
 fn assert_disconnects(effects: &[Effect], reason: ReasonCode) {
     match effects {
-        [Effect::Send(Packet::Disconnect(disconnect)), Effect::Close] if disconnect.reason == reason => {}
+        [Effect::Send(Packet::Disconnect(disconnect)), end] if disconnect.reason == reason && *end == lost() => {}
         other => panic!("expected DISCONNECT {reason} and close, got {other:?}"),
     }
 }
 
-/// The token and operation of the one effect there is.
+/// The token and command of the one effect there is.
 #[track_caller]
-fn proposed(effects: &[Effect]) -> (Token, Operation) {
+fn commanded(effects: &[Effect]) -> (Token, Command) {
     match effects {
-        [Effect::Propose { token, operation }] => (*token, operation.clone()),
+        [Effect::Propose { token, command }] => (*token, command.clone()),
         other => panic!("expected one proposal, got {other:?}"),
     }
+}
+
+/// The token and operation of the one effect there is. Its sender is known by the fence alone.
+#[track_caller]
+fn proposed(effects: &[Effect]) -> (Token, Operation) {
+    let (token, command) = commanded(effects);
+    let sender = Sender {
+        fence: FENCE,
+        packet_id: None,
+    };
+    assert_eq!(command.sender, Some(sender));
+    (token, command.operation)
 }
 
 /// The request of the one effect there is.

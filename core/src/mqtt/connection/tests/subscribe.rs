@@ -1,12 +1,12 @@
-//! SUBSCRIBE and UNSUBSCRIBE.
+//! SUBSCRIBE.
 
 use super::*;
-use crate::mqtt::packet::{SubAck, UnsubAck, Unsubscribe};
+use crate::mqtt::packet::SubAck;
 
-use ProtocolVersion::{V3, V5};
-use ReasonCode::{GrantedQoS1, QuotaExceeded, Success};
+use ProtocolVersion::V5;
+use ReasonCode::{GrantedQoS1, GrantedQoS2, QuotaExceeded, Success};
 
-fn suback(packet_id: u16, reasons: &[ReasonCode]) -> Effect {
+pub(super) fn suback(packet_id: u16, reasons: &[ReasonCode]) -> Effect {
     send(Packet::SubAck(SubAck {
         packet_id,
         reasons: reasons.to_vec(),
@@ -14,24 +14,7 @@ fn suback(packet_id: u16, reasons: &[ReasonCode]) -> Effect {
     }))
 }
 
-fn unsubscribe(packet_id: u16, filters: &[&'static str]) -> Packet {
-    let filters = filters.iter().map(|filter| Bytes::from(*filter)).collect();
-    Packet::Unsubscribe(Unsubscribe {
-        packet_id,
-        user_properties: Vec::new(),
-        filters,
-    })
-}
-
-fn unsuback(packet_id: u16, reasons: &[ReasonCode]) -> Effect {
-    send(Packet::UnsubAck(UnsubAck {
-        packet_id,
-        reasons: reasons.to_vec(),
-        ..UnsubAck::default()
-    }))
-}
-
-fn ok(revision: u64) -> SubscribeResult {
+pub(super) fn ok(revision: u64) -> SubscribeResult {
     SubscribeResult::Subscribed { revision }
 }
 
@@ -46,7 +29,7 @@ fn suback_reasons(effects: &[Effect]) -> Vec<ReasonCode> {
 
 impl Harness {
     /// Subscribes successfully.
-    fn hold(&mut self, filters: &[&'static str]) {
+    pub(super) fn hold(&mut self, filters: &[&'static str]) {
         let request = requested(&self.subscribe(subscribe(1, filters)));
         self.subscribed(request.token, ok(1));
     }
@@ -70,6 +53,7 @@ fn all_options_reach_the_driver() {
             user_property("since", "5"),
             user_property("marker", "on"),
             user_property("consistency", "local"),
+            user_property("deliver", "latest"),
         ],
         filters: vec![
             options,
@@ -80,17 +64,17 @@ fn all_options_reach_the_driver() {
         ],
     };
     let request = requested(&harness.subscribe(packet));
-    let subscription = |qos, no_local, retain_as_published, retain_handling| Subscription {
+    let subscription = |qos, no_local, retain_as_published| Subscription {
         options: SubscriptionOptions {
             qos,
             no_local,
             retain_as_published,
-            retain_handling,
         },
         subscription_id: Some(42),
+        latest: true,
     };
-    let first = subscription(QoS::AtLeastOnce, true, true, RetainHandling::SendIfNew); // [MQTT-3.2.2-10]
-    let second = subscription(QoS::AtMostOnce, false, false, RetainHandling::Send);
+    let first = subscription(QoS::ExactlyOnce, true, true);
+    let second = subscription(QoS::AtMostOnce, false, false);
     let expected = SubscribeRequest {
         token: request.token,
         subscriptions: vec![
@@ -98,12 +82,14 @@ fn all_options_reach_the_driver() {
                 index: 0,
                 filter: filter("a/+"),
                 subscription: first,
+                retain_handling: RetainHandling::SendIfNew,
                 is_new: true,
             },
             NewSubscription {
                 index: 1,
                 filter: filter("#"),
                 subscription: second,
+                retain_handling: RetainHandling::Send,
                 is_new: true,
             },
         ],
@@ -115,7 +101,7 @@ fn all_options_reach_the_driver() {
     assert_eq!(harness.connection.subscriptions().count(), 0);
     assert_eq!(
         harness.subscribed(request.token, ok(9)),
-        [suback(7, &[GrantedQoS1, Success])]
+        [suback(7, &[GrantedQoS2, Success])]
     );
     assert_eq!(harness.subscribed(request.token, ok(9)), []);
     let held: Vec<_> = harness
@@ -180,18 +166,19 @@ fn the_same_filter_twice_in_a_packet() {
 /// [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11]
 #[test]
 fn retain_handling() {
-    let new = |retain_handling, is_new| NewSubscription {
+    let new = |text, retain_handling, is_new| NewSubscription {
         index: 0,
-        filter: filter("a"),
+        filter: filter(text),
         subscription: Subscription {
             options: SubscriptionOptions {
                 qos: QoS::AtMostOnce,
                 no_local: false,
                 retain_as_published: false,
-                retain_handling,
             },
             subscription_id: None,
+            latest: false,
         },
+        retain_handling,
         is_new,
     };
     for (retain_handling, if_new, if_not) in [
@@ -199,29 +186,23 @@ fn retain_handling() {
         (RetainHandling::SendIfNew, true, false),
         (RetainHandling::DoNotSend, false, false),
     ] {
-        assert_eq!(new(retain_handling, true).sends_retained(), if_new);
-        assert_eq!(new(retain_handling, false).sends_retained(), if_not);
+        assert_eq!(new("a", retain_handling, true).sends_retained(), if_new);
+        assert_eq!(new("a", retain_handling, false).sends_retained(), if_not);
+        assert!(!new("$share/g/a", retain_handling, true).sends_retained()); // §4.8.2
     }
 }
 
-/// [MQTT-3.8.4-7]: each filter is refused on its own: 0x8F, 0x9E. [MQTT-3.9.3-1]: in the order of the filters.
+/// [MQTT-3.8.4-7]: each filter is refused on its own. [MQTT-3.9.3-1]: in the order of the filters. [MQTT-4.8.2-1],
+/// [MQTT-4.8.2-2]: a shared subscription has a name and a filter.
 #[test]
 fn filters_are_refused_one_by_one() {
     let mut harness = Harness::connected(V5);
-    let request = requested(&harness.subscribe(subscribe(1, &["a/#/b", "ok", "$share/g/a", "a+"])));
+    let request = requested(&harness.subscribe(subscribe(1, &["a/#/b", "ok", "$share/g", "$share/+/a"])));
     assert_eq!((request.subscriptions.len(), request.subscriptions[0].index), (1, 1));
     match &harness.subscribed(request.token, ok(1))[..] {
         [Effect::Send(Packet::SubAck(suback))] => {
             let invalid = ReasonCode::TopicFilterInvalid;
-            assert_eq!(
-                suback.reasons,
-                [
-                    invalid,
-                    GrantedQoS1,
-                    ReasonCode::SharedSubscriptionsNotSupported,
-                    invalid
-                ]
-            );
+            assert_eq!(suback.reasons, [invalid, GrantedQoS1, invalid, invalid]);
             assert!(
                 suback
                     .reason_string
@@ -239,8 +220,8 @@ fn filters_are_refused_one_by_one() {
 #[test]
 fn all_filters_refused() {
     let mut harness = Harness::connected(V5);
-    let reasons = suback_reasons(&harness.subscribe(subscribe(1, &["$share/g/x"])));
-    assert_eq!(reasons, [ReasonCode::SharedSubscriptionsNotSupported]);
+    let reasons = suback_reasons(&harness.subscribe(subscribe(1, &["$share//x"])));
+    assert_eq!(reasons, [ReasonCode::TopicFilterInvalid]);
 }
 
 /// [MQTT-3.8.3-4]: No Local on a shared subscription is a protocol error.
@@ -256,6 +237,33 @@ fn no_local_on_a_shared_subscription() {
         ..subscribe(1, &[])
     };
     assert_disconnects(&harness.subscribe(packet), ReasonCode::ProtocolError);
+}
+
+/// §4.8.2: a shared subscription is one beside the filter alone, with the QoS that is granted [MQTT-4.8.2-3].
+#[test]
+fn shared_subscriptions() {
+    let mut harness = Harness::connected(V5);
+    let request = requested(&harness.subscribe(subscribe(1, &["a/#", "$share/g/a/#", "$share/h/a/#"])));
+    let filters: Vec<_> = request.subscriptions.iter().map(|new| new.filter.as_str()).collect();
+    assert_eq!(filters, ["a/#", "$share/g/a/#", "$share/h/a/#"]);
+    assert_eq!(harness.subscribed(request.token, ok(1)), [suback(1, &[GrantedQoS1; 3])]);
+    assert_eq!(harness.connection.subscriptions().count(), 3);
+}
+
+/// `deliver=latest` is about what one session has missed, not a group.
+#[test]
+fn latest_of_a_shared_subscription_is_refused() {
+    let mut harness = Harness::connected(V5);
+    let packet = Subscribe {
+        user_properties: vec![user_property("deliver", "latest")],
+        ..subscribe(1, &["$share/g/a", "a"])
+    };
+    let request = requested(&harness.subscribe(packet));
+    assert!(request.subscriptions[0].subscription.latest);
+    assert_eq!(
+        suback_reasons(&harness.subscribed(request.token, ok(1))),
+        [ReasonCode::ImplementationSpecificError, GrantedQoS1]
+    );
 }
 
 /// Contract: 64 filters per SUBSCRIBE, 1,000 subscriptions; 0x97 for each beyond.
@@ -327,64 +335,6 @@ fn malformed_user_properties() {
     }
 }
 
-/// [MQTT-3.10.4-1], [MQTT-3.10.4-5], [MQTT-3.11.3-1]: removed at once, before UNSUBACK [MQTT-3.10.4-2].
-#[test]
-fn unsubscribing() {
-    for version in [V5, V3] {
-        let mut harness = Harness::connected(version);
-        harness.hold(&["a", "b/#"]);
-        let effects = harness.packet(unsubscribe(2, &["b/#", "x", "$share/g/a", "a+", "b/#"]));
-        let none = ReasonCode::NoSubscriptionExisted;
-        let reasons = [Success, none, none, ReasonCode::TopicFilterInvalid, none];
-        assert_eq!(
-            effects,
-            [
-                Effect::Unsubscribe {
-                    filters: vec![filter("b/#")]
-                },
-                unsuback(2, &reasons)
-            ]
-        );
-        assert_eq!(harness.packet(unsubscribe(3, &["b/#"])), [unsuback(3, &[none])]);
-        assert_eq!(harness.connection.subscriptions().count(), 1);
-    }
-}
-
-#[test]
-fn too_many_filters_to_unsubscribe() {
-    let settings = ConnectionSettings {
-        filters_per_packet_max: 1,
-        ..Default::default()
-    };
-    let mut harness = Harness::connected_with(settings, connect(V5));
-    harness.hold(&["a"]);
-    match &harness.packet(unsubscribe(2, &["x", "a"]))[..] {
-        [Effect::Send(Packet::UnsubAck(unsuback))] => {
-            let expected = [
-                ReasonCode::NoSubscriptionExisted,
-                ReasonCode::ImplementationSpecificError,
-            ];
-            assert_eq!(unsuback.reasons, expected);
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-/// UNSUBSCRIBE of what is on its way waits for it, and reading with it: UNSUBACK means that it is gone.
-#[test]
-fn unsubscribing_waits_for_subscribing() {
-    let mut harness = Harness::connected(V5);
-    let request = requested(&harness.subscribe(subscribe(1, &["a"])));
-    assert_eq!(harness.packet(unsubscribe(2, &["a"])), []);
-    assert!(!harness.connection.wants_read());
-    let effects = harness.subscribed(request.token, ok(1));
-    let removed = Effect::Unsubscribe {
-        filters: vec![filter("a")],
-    };
-    assert_eq!(effects, [suback(1, &[GrantedQoS1]), removed, unsuback(2, &[Success])]);
-    assert!(harness.connection.wants_read());
-}
-
 /// Two SUBSCRIBEs of the same filter are handled one after the other, others side by side.
 #[test]
 fn subscribing_waits_for_the_same_filter() {
@@ -418,5 +368,5 @@ fn suback_fits_into_the_packet_size_of_the_client() {
     assert_eq!(harness.subscribe(subscribe(1, &["a+"])), expected);
     // A SUBACK without all its codes would be a lie: what cannot be said ends the connection.
     let filters: Vec<_> = std::iter::repeat_n("a+", 50).collect();
-    assert_eq!(harness.subscribe(subscribe(2, &filters)), [Effect::Close]);
+    assert_eq!(harness.subscribe(subscribe(2, &filters)), [lost()]);
 }
