@@ -72,6 +72,15 @@ pub const SESSION_CHUNK_MAX: u32 = 1_000;
 /// Most messages of shared groups that one entry assigns.
 pub const ASSIGN_CHUNK_MESSAGES_MAX: u32 = 1_000;
 
+/// A member of a shared group gets no further message while it has so many that it has not acknowledged.
+pub const GROUP_UNACKNOWLEDGED_MAX: u32 = 128;
+
+/// Most messages that one command looks at to serve a shared group that is behind; `Assign` does the rest.
+pub const GROUP_SERVE_ROWS_MAX: usize = 64;
+
+/// It looks at no further message once it has looked at this many bytes.
+pub const GROUP_SERVE_BYTES_MAX: usize = 1024 * 1024;
+
 /// Most connections whose cursors one command moves.
 pub const CAUGHT_UP_FENCES_MAX: usize = 1_000;
 

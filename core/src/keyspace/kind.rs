@@ -18,13 +18,15 @@ pub enum KeyKind {
     Expiry = 0x13,
     /// Index: the tombstones, by revision.
     TombstoneAge = 0x14,
+    /// A group of a shared subscription.
+    Group = 0x23,
     /// A message that is kept for those who have not had it.
     Message = 0x24,
 }
 
 impl KeyKind {
     /// Every kind, in key order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Meta,
         Self::Origin,
         Self::Topic,
@@ -32,6 +34,7 @@ impl KeyKind {
         Self::Change,
         Self::Expiry,
         Self::TombstoneAge,
+        Self::Group,
         Self::Message,
     ];
 

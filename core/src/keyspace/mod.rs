@@ -11,6 +11,7 @@
 //! | 0x12 Change | revision (u64), ordinal (u32) | stored topic | the topic has a record or a tombstone | [`change`] |
 //! | 0x13 Expiry | expires at (u64, µs), stored topic | empty | the record expires | [`expiry`] |
 //! | 0x14 TombstoneAge | revision (u64), ordinal (u32) | stored topic | the tombstone is kept | [`tombstone`] |
+//! | 0x23 Group | text of the subscription; or that, 0x00, revision (u64), ordinal (u32) | [`GroupRow`]; empty | it has members; a lost member had the message | [`group`] |
 //! | 0x24 Message | revision (u64), ordinal (u32) | [`Message`] | somebody may still wait for it | [`message`] |
 //!
 //! A *stored topic* is a topic name with `/` as 0x00; see [`topic`] for why. Reading topics by filter, prefix and range
@@ -18,6 +19,7 @@
 
 pub mod change;
 pub mod expiry;
+pub mod group;
 pub mod kind;
 pub mod message;
 pub mod meta;
@@ -29,6 +31,7 @@ pub mod scan;
 pub mod tombstone;
 pub mod topic;
 
+pub use group::GroupRow;
 pub use kind::KeyKind;
 pub use message::{Message, MessageContent};
 pub use origin::OriginRow;

@@ -58,7 +58,7 @@ impl State {
                 Item::Expire { limit } => {
                     let from = applied.changes.len();
                     self.expire(limit, &mut applied.changes)?;
-                    self.published(&applied.changes[from..]);
+                    self.published(&applied.changes[from..], &mut applied.assigned)?;
                 }
                 Item::Compact { limit } => self.compact(limit)?,
                 Item::Trim {
@@ -66,9 +66,12 @@ impl State {
                     keep_bytes,
                     keep_us,
                 } => self.trim(limit, Retention { keep_bytes, keep_us })?,
-                Item::EndDue { .. } | Item::LoseNode { .. } | Item::Assign { .. } => {}
+                Item::Assign { limit } => self.assign(limit, &mut applied.assigned)?,
+                Item::EndDue { .. } | Item::LoseNode { .. } => {}
             }
+            self.serve_groups(&mut applied.assigned)?;
         }
+        self.settle_groups()?;
         Ok(applied)
     }
 
@@ -113,7 +116,8 @@ impl State {
                 for command in batch.commands() {
                     let from = applied.changes.len();
                     outcomes.push(self.apply_command(command?, &mut applied.changes)?);
-                    self.published(&applied.changes[from..]);
+                    self.published(&applied.changes[from..], &mut applied.assigned)?;
+                    self.serve_groups(&mut applied.assigned)?;
                 }
                 Disposition::Taken(outcomes)
             }
@@ -136,8 +140,17 @@ impl State {
     }
 
     /// What follows from changes and events that an operation has just brought.
-    fn published(&mut self, changes: &[Change]) {
-        changes.iter().for_each(|change| self.keep(change));
+    fn published(&mut self, changes: &[Change], assigned: &mut Vec<Assigned>) -> Result<(), ApplyError> {
+        for change in changes {
+            let mut is_needed = change.qos() > 0 && self.interest.wants(&change.topic);
+            for text in self.groups.matching(&change.topic) {
+                is_needed |= self.offer(&text, change, assigned)?;
+            }
+            if is_needed {
+                self.keep(change);
+            }
+        }
+        Ok(())
     }
 
     /// Takes the revision of an operation that changes something or is an event.

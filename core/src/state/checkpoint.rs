@@ -9,8 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::compact::TombstoneBounds;
+use super::group::Groups;
 use super::interest::Interest;
 use super::recent::{RecentPositions, StalePositions};
+use super::shared::GroupMarks;
 use super::{AppliedId, State};
 use crate::keyspace::meta::{MEMBERSHIP_KEY, POSITION_KEY, Position};
 use crate::keyspace::origin::{origin_key, origin_of_key};
@@ -82,7 +84,7 @@ impl State {
             let (key, value) = row?;
             origins.insert(origin_of_key(&key)?, OriginRow::parse(&value)?);
         }
-        Ok(Self {
+        let mut state = Self {
             layer: Layered::new(base),
             recent: RecentPositions::new(position.revision),
             checkpointed: position.applied,
@@ -92,9 +94,13 @@ impl State {
             membership,
             changed: Changed::default(),
             sessions: imbl::OrdMap::new(),
+            groups: Groups::default(),
+            group_marks: GroupMarks::default(),
             interest: Interest::default(),
             tombstone_bounds: TombstoneBounds::default(),
-        })
+        };
+        state.open_groups()?;
+        Ok(state)
     }
 
     /// Begins a checkpoint of the present state. The caller writes [`FrozenState::to_batch`] to the store, on whatever

@@ -42,6 +42,19 @@ impl Change {
             } => *qos,
         }
     }
+
+    /// When it is too late to deliver it, microseconds since the Unix epoch (§3.3.2.3.3).
+    #[must_use]
+    pub fn expires_at_us(&self) -> Option<u64> {
+        match &self.kind {
+            ChangeKind::Put { record, .. } => record.expires_at_us(),
+            ChangeKind::Delete { .. } => None,
+            ChangeKind::Event { event, received_at_us } => {
+                let expiry_us = u64::from(event.expiry_s?) * 1_000_000;
+                Some(received_at_us.saturating_add(expiry_us))
+            }
+        }
+    }
 }
 
 impl TopicRecord {
@@ -66,15 +79,8 @@ impl State {
         Some(first.max(self.position.trimmed_through))
     }
 
-    /// Keeps a change that has just happened, if somebody wants it and its topic does not keep it.
+    /// Keeps a change that has just happened and is needed, unless its topic keeps it.
     pub(super) fn keep(&mut self, change: &Change) {
-        if change.qos() > 0 && self.interest.wants(&change.topic) {
-            self.keep_whole(change);
-        }
-    }
-
-    /// As [`keep`](Self::keep), whoever wants it.
-    fn keep_whole(&mut self, change: &Change) {
         let content = match &change.kind {
             // Its record is there until it is superseded.
             ChangeKind::Put { .. } => return,

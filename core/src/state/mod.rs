@@ -20,6 +20,7 @@
 //! | `messages`, `trim` | messages kept for those who have not had them, and dropped |
 //! | `waiting` | reading them, by position |
 //! | `interest` | who waits, as far as it must be known |
+//! | `group`, `shared` | members of shared subscriptions, and which of them gets a message |
 //! | `recent` | the indexes by position, until the next checkpoint |
 //! | `origin` | lives and sequences of origins |
 //! | `digest` | the order-independent digest |
@@ -49,6 +50,7 @@ mod delete_filter;
 mod digest;
 mod event;
 mod expire;
+mod group;
 mod interest;
 mod messages;
 mod origin;
@@ -57,6 +59,7 @@ mod put;
 mod recent;
 mod rows;
 mod session;
+mod shared;
 mod trim;
 mod view;
 mod waiting;
@@ -68,6 +71,8 @@ mod model_test;
 mod state_test;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod waiting_test;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -84,8 +89,10 @@ pub use apply::{Applied, ApplyError};
 pub use change::{Change, ChangeKind, DeleteCause};
 pub use checkpoint::{FrozenState, OpenError};
 pub use digest::Digest;
+pub use group::Group;
 pub use outcome::{BatchOutcome, Disposition, OriginOpened, Outcome};
 pub use session::{Assigned, CloseReason, Closed, InFlight, LiveConnection, Session, SubscriptionRow};
+pub use shared::Receiver;
 pub use trim::Retention;
 pub use view::{ChangeRow, StateView};
 pub use waiting::{Waiting, WaitingRow};
@@ -106,6 +113,9 @@ pub struct State {
     changed: checkpoint::Changed,
     /// Follows from the rows of sessions and groups.
     interest: interest::Interest,
+    /// By the text of the subscription. Shared with views.
+    groups: group::Groups,
+    group_marks: shared::GroupMarks,
     /// The last log entry that the store holds.
     checkpointed: Option<AppliedId>,
     /// The last log entry of the checkpoint begun last.

@@ -11,11 +11,12 @@ use crate::command::{
 };
 use crate::keyspace::change::{change_key, change_of_key};
 use crate::keyspace::expiry::expiry_of_key;
+use crate::keyspace::group::{GroupKey, group_of_key};
 use crate::keyspace::message::message_of_key;
 use crate::keyspace::meta::Position;
 use crate::keyspace::tombstone::{tombstone_age_key, tombstone_age_of_key};
 use crate::keyspace::topic::stored_topic;
-use crate::keyspace::{KeyKind, Message, MessageContent, Tombstone, TopicRecord};
+use crate::keyspace::{GroupRow, KeyKind, Message, MessageContent, Tombstone, TopicRecord};
 use crate::metadata::Metadata;
 use crate::store::{Direction, MemoryStore, ReadView, Store};
 use crate::topic::{TopicFilter, TopicName};
@@ -311,6 +312,10 @@ fn verify_rows(rows: &[(Bytes, Bytes)], revision_max: u64) -> (u64, u64) {
                 expiry_rows.push((time, Bytes::copy_from_slice(stored)));
             }
             KeyKind::TombstoneAge => age_rows.push((tombstone_age_of_key(key).unwrap(), value.clone())),
+            KeyKind::Group => match group_of_key(key).unwrap().1 {
+                GroupKey::Group => drop(GroupRow::parse(value).unwrap()),
+                GroupKey::Returned(_) => assert!(value.is_empty()),
+            },
             KeyKind::Message => {
                 let position = message_of_key(key).unwrap();
                 let message = Message::parse(value).unwrap();

@@ -54,9 +54,10 @@ impl State {
                 continue;
             }
             self.drop_message(position, &row);
-            if position > floor {
-                self.position.dropped_through = position;
-            }
+        }
+        if through > floor {
+            // Also if all of them were held: a record up to here will not be kept when it is superseded.
+            self.position.dropped_through = through;
         }
         self.position.trimmed_through = through;
         Ok(())

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use imbl::OrdMap;
 
 use super::digest::RowSum;
+use super::group::Groups;
 use super::recent::RecentRows;
 use super::waiting::damaged;
 use super::{AppliedId, Digest, Session, State};
@@ -47,6 +48,7 @@ pub struct StateView {
     pub(super) origins: Arc<BTreeMap<u64, OriginRow>>,
     pub(super) membership: Option<Bytes>,
     pub(super) sessions: OrdMap<Bytes, Arc<Session>>,
+    pub(super) groups: Groups,
     pub(super) recent_changes: RecentRows,
     pub(super) view: LayeredView,
 }
@@ -99,6 +101,7 @@ impl State {
             origins: Arc::clone(&self.origins),
             membership: self.membership.clone(),
             sessions: self.sessions.clone(),
+            groups: self.groups.clone(),
             recent_changes: self.recent.changes(),
             view: self.layer.view(),
         }
@@ -190,7 +193,7 @@ impl StateView {
         for (node_id, row) in &*self.origins {
             sum.replace_row(&origin_key(*node_id), None, Some(&row.to_bytes()));
         }
-        for kind in [KeyKind::Topic, KeyKind::Tombstone, KeyKind::Message] {
+        for kind in [KeyKind::Topic, KeyKind::Tombstone, KeyKind::Group, KeyKind::Message] {
             let (lower, upper) = kind.range();
             for row in self.view.range(&lower, Some(&upper), Direction::Ascending) {
                 let (key, value) = row?;

@@ -40,7 +40,8 @@ pub struct WaitingRow {
     /// The message. A deletion of which nothing but a tombstone is left has QoS 0, and no publisher: it was published with
     /// QoS 0, or retention has dropped the rest.
     pub change: Change,
-    /// It is an event, or the topic has not changed since: what `deliver=latest` asks for.
+    /// It is an event, or the topic has not changed since: what `deliver=latest` asks for. A deletion also counts if
+    /// nothing is known of the topic any more, so that it may follow another one after the tombstones of both are forgotten.
     pub is_latest: bool,
 }
 
@@ -213,7 +214,7 @@ impl PositionReader<'_> {
             ChangeKind::Delete { .. } => match self.latest(&change.topic, &stored_topic(&change.topic))? {
                 (Some(_), _) => false,
                 (None, Some(tombstone)) => position_of(tombstone.revision, tombstone.ordinal) == position,
-                // Whatever had come after it would have left something younger.
+                // Its tombstone is forgotten, or that of a later one: the topic is deleted either way.
                 (None, None) => true,
             },
         };

@@ -27,6 +27,11 @@ impl SharedFilter {
         &self.filter
     }
 
+    /// The whole text, as bytes.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.text
+    }
+
     /// The whole text, as it came.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.text).unwrap_or_default()
