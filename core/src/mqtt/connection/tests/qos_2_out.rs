@@ -168,7 +168,7 @@ fn unknown_acknowledgements() {
         let mut harness = Harness::connected(version);
         let answer = send(Packet::PubRel(ack(9, reason)));
         for _ in 0..50 {
-            assert_eq!(harness.pubrec(9), [answer.clone()]);
+            assert_eq!(harness.pubrec(9), std::slice::from_ref(&answer));
             assert_eq!(harness.pubcomp(9), []);
         }
         let effects = harness.pubcomp(9);
