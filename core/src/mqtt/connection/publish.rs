@@ -24,10 +24,11 @@ enum Refusal {
 impl Connection {
     pub(super) fn on_publish(&mut self, publish: &Publish, out: &mut Vec<Effect>) {
         self.counters.publishes_received += 1;
-        let operation = self.operation(publish);
-        if let Err(Refusal::Close(reason, detail)) = operation {
-            return self.disconnect(reason, detail, out);
-        }
+        let operation = match self.operation(publish) {
+            Ok(operation) => Ok(operation),
+            Err(Refusal::Answer(reason, detail)) => Err((reason, detail)),
+            Err(Refusal::Close(reason, detail)) => return self.disconnect(reason, detail, out),
+        };
         let answer = match (publish.qos, publish.packet_id) {
             (QoS::AtLeastOnce, Some(packet_id)) => Answer::PubAck(packet_id),
             (QoS::ExactlyOnce, Some(packet_id)) => match self.inbound.stage(packet_id) {
@@ -44,7 +45,7 @@ impl Connection {
                 }
                 self.propose(answer, operation, out);
             }
-            Err(Refusal::Answer(reason, detail)) => {
+            Err((reason, detail)) => {
                 let Some(packet_id) = answer.packet_id() else {
                     self.counters.qos0_refused += 1;
                     return;
@@ -57,7 +58,6 @@ impl Connection {
                 self.acks.decided(answer, ack);
                 self.send_acks(out);
             }
-            Err(Refusal::Close(..)) => {}
         }
     }
 
