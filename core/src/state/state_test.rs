@@ -5,13 +5,16 @@ use bytes::Bytes;
 use super::compact::TombstoneBounds;
 use super::testing::*;
 use super::*;
-use crate::command::{BatchId, Condition, Delete, Item, Operation, Put};
+use crate::command::{
+    BatchId, CaughtUp, Command, Condition, Delete, Disconnect, Item, Kick, Operation, Progress, Put, Release,
+    ReplayFrom, Sent, Unsubscribe, Will,
+};
 use crate::keyspace::Tombstone;
 use crate::keyspace::scan::Selection;
 use crate::limits::TIMESTAMP_AHEAD_MAX_US;
 use crate::metadata::{Metadata, MetadataBuilder};
 use crate::store::{Direction, MemoryStore, Store};
-use crate::topic::TopicFilter;
+use crate::topic::{SubscriptionFilter, TopicFilter};
 
 mod checkpoints;
 mod compaction;
@@ -21,6 +24,9 @@ mod entries;
 mod expiry;
 mod messages;
 mod origins;
+mod sessions_connect;
+mod sessions_messages;
+mod sessions_wills;
 mod timestamps;
 mod views;
 mod writes;

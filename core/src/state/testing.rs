@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::compact::TombstoneBounds;
-use super::{Applied, AppliedId, BatchOutcome, Disposition, Outcome, State, StateView};
+use super::{Applied, AppliedId, BatchOutcome, Disposition, Outcome, Session, State, StateView};
 use crate::command::{
-    BatchBuilder, BatchId, Command, Condition, Delete, DeleteFilter, EntryBuilder, Event, Item, Operation, Put,
+    BatchBuilder, BatchId, Command, Condition, Connect, Delete, DeleteFilter, Disconnect, EntryBuilder, Event, Item,
+    Operation, Put, SessionSubscription, Subscribe, SubscriptionOptions, Will,
 };
 use crate::keyspace::change::{change_key, change_of_key};
 use crate::keyspace::expiry::expiry_of_key;
@@ -19,7 +20,7 @@ use crate::keyspace::topic::stored_topic;
 use crate::keyspace::{GroupRow, KeyKind, Message, MessageContent, Tombstone, TopicRecord};
 use crate::metadata::Metadata;
 use crate::store::{Direction, MemoryStore, ReadView, Store};
-use crate::topic::{TopicFilter, TopicName};
+use crate::topic::{SubscriptionFilter, TopicFilter, TopicName};
 
 /// The origin that [`Harness`] opens.
 pub(super) const NODE: u64 = 7;
@@ -72,6 +73,31 @@ pub(super) fn event(text: &str) -> Operation {
         qos: 1,
         expiry_s: None,
     })
+}
+
+pub(super) fn subscribe(filter: &str, qos: u8) -> Subscribe {
+    let options = SubscriptionOptions {
+        qos,
+        no_local: false,
+        retain_as_published: false,
+    };
+    let subscription = SessionSubscription {
+        filter: SubscriptionFilter::parse(filter).unwrap(),
+        options,
+        latest: false,
+        subscription_id: None,
+        replay: None,
+    };
+    Subscribe {
+        subscriptions: vec![subscription],
+    }
+}
+
+/// A connection that a [`Harness`] has made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connection {
+    pub(super) fence: u64,
+    pub(super) present: bool,
 }
 
 pub(super) fn batch(id: BatchId, deadline_us: u64, operations: &[Operation]) -> Bytes {
@@ -184,6 +210,54 @@ impl Harness {
             assert_eq!(self::rows(&mut self.state), rows, "{outcome:?}");
         }
         (outcome, applied.changes)
+    }
+
+    pub(super) fn session(&self, client: &str) -> Option<Arc<Session>> {
+        self.state.sessions.get(client.as_bytes())
+    }
+
+    pub(super) fn connect(&mut self, client: &str, clean_start: bool, expiry_s: u32) -> Connection {
+        self.connect_as(client, clean_start, expiry_s, None).0
+    }
+
+    pub(super) fn connect_as(
+        &mut self,
+        client: &str,
+        clean_start: bool,
+        expiry_s: u32,
+        will: Option<Will>,
+    ) -> (Connection, Applied) {
+        let connect = Connect {
+            client_id: Bytes::copy_from_slice(client.as_bytes()),
+            clean_start,
+            expiry_s,
+            will,
+        };
+        let (outcomes, applied) = self.batch(&[connect.into()]);
+        let [Outcome::Connected { fence, session_present }] = outcomes[..] else {
+            panic!("{outcomes:?}")
+        };
+        let present = session_present;
+        (Connection { fence, present }, applied)
+    }
+
+    /// Applies one operation of a connection.
+    pub(super) fn send(&mut self, connection: Connection, operation: impl Into<Operation>) -> Outcome {
+        self.commands(&[Command::of(connection.fence, operation)]).0.remove(0)
+    }
+
+    pub(super) fn subscribe(&mut self, connection: Connection, filter: &str, qos: u8) {
+        let outcome = self.send(connection, subscribe(filter, qos));
+        assert!(matches!(outcome, Outcome::Subscribed { .. }), "{outcome:?}");
+    }
+
+    /// The connection is lost.
+    pub(super) fn leave(&mut self, connection: Connection) {
+        let disconnect = Disconnect {
+            expiry_s: None,
+            publishes_will: true,
+        };
+        assert_eq!(self.send(connection, disconnect), Outcome::SessionChanged);
     }
 
     pub(super) fn get(&mut self, text: &str) -> Option<TopicRecord> {
