@@ -7,6 +7,7 @@
 //! - No panic, nothing after Close, every question asked once.
 //! - The pieces in which bytes arrive do not matter (form 0).
 //! - What is held and what is sent is bounded, whatever the client sends.
+//! - A QoS 2 message is proposed once until it is released or refused, and none is sent again behind its PUBREC.
 //! - A client can read everything that is sent, and nothing is larger than its Maximum Packet Size.
 
 mod steps;
@@ -14,9 +15,10 @@ mod stream;
 
 use std::sync::Arc;
 
-use banyan_core::mqtt::connection::ConnectionSettings;
+use banyan_core::metadata::Metadata;
+use banyan_core::mqtt::connection::{ConnectionSettings, InFlight, RegisterResult, Registered, Resumed};
 use banyan_core::mqtt::encode;
-use banyan_core::mqtt::packet::{Connect, Packet, ProtocolVersion};
+use banyan_core::mqtt::packet::{Connect, Packet, ProtocolVersion, QoS, Will};
 use bytes::{Bytes, BytesMut};
 
 use crate::choices::Choices;
@@ -25,7 +27,7 @@ const RECEIVE_MAXIMUM: u16 = 4;
 const INFLIGHT_MAX: u16 = 3;
 const SUBSCRIPTIONS_MAX: usize = 3;
 const VERSIONS: [ProtocolVersion; 2] = [ProtocolVersion::V5, ProtocolVersion::V3];
-const USER_PROPERTIES: [(&str, &str); 14] = [
+const USER_PROPERTIES: [(&str, &str); 16] = [
     ("k", "v"),
     ("timestamp", "12.5"),
     ("timestamp", "-1"),
@@ -38,9 +40,15 @@ const USER_PROPERTIES: [(&str, &str); 14] = [
     ("since", "x"),
     ("marker", "on"),
     ("consistency", "local"),
+    ("deliver", "latest"),
+    ("deliver", "x"),
     ("annotate", "on"),
     ("annotate", "x"),
 ];
+
+const WILL_TOPICS: [&str; 4] = ["a", "a/+", "$SYS/x", ""];
+/// Goes into every command.
+const FENCE: u64 = 7;
 
 /// Runs the target.
 pub fn run(data: &[u8]) {
@@ -60,6 +68,29 @@ fn settings() -> Arc<ConnectionSettings> {
         subscriptions_max: SUBSCRIPTIONS_MAX,
         filters_per_packet_max: 3,
         ..ConnectionSettings::default()
+    })
+}
+
+/// A session: a new one of the connection alone, one that outlives it, or one that exists.
+fn registered(form: u8) -> RegisterResult {
+    let in_flight = |packet_id, qos, received| InFlight {
+        packet_id,
+        qos,
+        received,
+    };
+    let resumed = Resumed {
+        subscriptions: Vec::new(),
+        inbound: [1, 9].into(),
+        in_flight: vec![
+            in_flight(2, QoS::AtLeastOnce, false),
+            in_flight(3, QoS::ExactlyOnce, true),
+            in_flight(4, QoS::ExactlyOnce, false),
+        ],
+    };
+    RegisterResult::Registered(Registered {
+        fence: FENCE,
+        replicated: form % 3 > 0,
+        resumed: (form % 3 > 1).then_some(resumed),
     })
 }
 
@@ -87,7 +118,15 @@ fn connect_bytes(choices: &mut Choices<'_>) -> BytesMut {
         user_properties: user_properties(choices),
         authentication_method: None,
         authentication_data: None,
-        will: None,
+        will: (flag(4) && flag(5)).then(|| Will {
+            topic: Bytes::from_static(WILL_TOPICS[usize::from(form) % WILL_TOPICS.len()].as_bytes()),
+            payload: Bytes::from_static(b"gone"),
+            qos: QoS::ExactlyOnce,
+            retain: flag(1),
+            delay_s: 5,
+            message_expiry_s: None,
+            metadata: Metadata::empty(),
+        }),
         user_name: None,
         password: None,
     };

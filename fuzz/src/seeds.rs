@@ -255,21 +255,37 @@ fn connection() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for (at, version) in [ProtocolVersion::V5, ProtocolVersion::V3].into_iter().enumerate() {
         // A legal CONNECT without properties, and one laid in full.
-        seeds.push(stream(&[0, 0x32, at as u8, 0xFF], &client_packets(), version));
+        seeds.push(stream(&[0, 0x32, at as u8, at as u8, 0xFF], &client_packets(), version));
         let all = stream(&[], &[Packet::Connect(Box::new(connect(version, true)))], version);
-        let head = [&[0, 0x77, 0xC0, all.len() as u8], &all[..]].concat();
+        let head = [&[0, 0x77, 2, 0xC0, all.len() as u8], &all[..]].concat();
         seeds.push(stream(&head, &client_packets(), version));
-        // CONNECT, registered; PUBLISH, its outcome; SUBSCRIBE, its answer; a delivery and its PUBACK; a tick.
-        let connected = [1, at as u8, 0xFF, 1];
+        // CONNECT, registered with a session of each kind; PUBLISH, its outcome; SUBSCRIBE, its answer; a delivery and its
+        // PUBACK; a tick.
         let steps: [&[u8]; 6] = [
             &[2, 0, 1, 2, 0, 1, b'x'],
             &[7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0],
             &[4, 0xFF, 2, 0, 1, 0, 1],
             &[8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1],
-            &[9, 1, 0, 4],
-            &[6, 0, 10, 0, 99],
+            &[9, 1, 0, 4, 0],
+            &[6, 0, 1, 10, 0, 99],
         ];
-        seeds.push([&connected[..], &steps.concat()].concat());
+        // QoS 2: PUBLISH, its outcome, PUBREL, its outcome; an identifier reserved, the delivery, PUBREC, that it is
+        // replicated, PUBCOMP.
+        let qos_2: [&[u8]; 8] = [
+            &[2, 5, 0xFF, 2, 0, 1, b'x'],
+            &[7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0],
+            &[12, 0, 2],
+            &[7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0],
+            &[14, 2],
+            &[9, 0, 2, 0x40, 0],
+            &[6, 0, 0, 15, 0],
+            &[6, 0, 0],
+        ];
+        for session in 0..3 {
+            let connected = [1, at as u8, 0xFF, 1, session];
+            seeds.push([&connected[..], &steps.concat()].concat());
+            seeds.push([&connected[..], &qos_2.concat()].concat());
+        }
     }
     seeds
 }

@@ -1,23 +1,27 @@
 //! Steps of a client, the cluster and time.
 
-use std::collections::BTreeMap;
+mod client;
 
-use banyan_core::command::Operation;
+use std::collections::{BTreeMap, BTreeSet};
+
+use banyan_core::command::{Command, Operation};
 use banyan_core::metadata::{Metadata, MetadataBuilder};
 use banyan_core::mqtt::codec::decode_as_client;
 use banyan_core::mqtt::connection::{
-    Annotations, Connection, DeliverResult, Effect, MessageTemplates, OutgoingMessage, ProposeResult, RegisterResult,
-    SubscribeRequest, SubscribeResult, Token,
+    AckKind, Annotations, Connection, DeliverResult, Effect, MessageTemplates, OutgoingMessage, ProposeResult,
+    RegisterResult, SubscribeRequest, SubscribeResult, Token, UnsubscribeResult,
 };
 use banyan_core::mqtt::packet::{
     Ack, Connect, Packet, ProtocolVersion, Publish, QoS, RetainHandling, Subscribe, SubscribeFilter, Unsubscribe,
 };
 use banyan_core::mqtt::{DecodeLimits, ReasonCode, decode, encode};
 use banyan_core::state::Outcome;
-use banyan_core::topic::TopicName;
+use banyan_core::topic::{SubscriptionFilter, TopicName};
 use bytes::{Bytes, BytesMut};
 
-use super::{INFLIGHT_MAX, RECEIVE_MAXIMUM, SUBSCRIPTIONS_MAX, connect_bytes, settings, user_properties};
+use super::{
+    FENCE, INFLIGHT_MAX, RECEIVE_MAXIMUM, SUBSCRIPTIONS_MAX, connect_bytes, registered, settings, user_properties,
+};
 use crate::choices::Choices;
 
 /// More than any packet takes whose size the client does not decide.
@@ -26,6 +30,14 @@ const PACKET_BYTES_EXPECTED: usize = 1024;
 const QOS: [QoS; 3] = [QoS::AtLeastOnce, QoS::AtMostOnce, QoS::ExactlyOnce];
 const NAMES: [&str; 6] = ["a", "a/b", "$SYS/x", "a\u{1}", "a/+", ""];
 const FILTERS: [&str; 9] = ["a", "a/b", "a/#", "+", "#", "b", "a+", "$share/g/a", "$SYS/#"];
+
+/// An open proposal.
+struct Proposal {
+    bytes: usize,
+    /// Of a QoS 2 PUBLISH, where the command tells.
+    packet_id: Option<u16>,
+    releases: bool,
+}
 
 /// What is asked and not answered, seen from the driver.
 struct Driver {
@@ -37,11 +49,18 @@ struct Driver {
     arrived: BytesMut,
     terms: Option<Connect>,
     registering: bool,
-    proposals: BTreeMap<Token, usize>,
+    proposals: BTreeMap<Token, Proposal>,
     requests: BTreeMap<Token, SubscribeRequest>,
+    leaving: BTreeMap<Token, Vec<SubscriptionFilter>>,
     packet_id: u16,
-    /// QoS 1 messages that the client has and has not acknowledged.
-    inflight: Vec<u16>,
+    /// Packet identifiers of the client's QoS 2 messages that were proposed, and neither released nor refused.
+    exchanges: BTreeSet<u16>,
+    /// Packet identifiers that are reserved or restored, and nothing was sent under.
+    reserved: Vec<u16>,
+    /// Packet identifiers that the client has acknowledged with PUBREC, before the cluster knows it.
+    received: Vec<u16>,
+    /// Messages of QoS 1 and 2 that the client has got: whether it has sent PUBREC.
+    inflight: BTreeMap<u16, bool>,
     closed: bool,
 }
 
@@ -56,14 +75,18 @@ pub(super) fn run(choices: &mut Choices<'_>) {
         registering: false,
         proposals: BTreeMap::new(),
         requests: BTreeMap::new(),
+        leaving: BTreeMap::new(),
         packet_id: 0,
-        inflight: Vec::new(),
+        exchanges: BTreeSet::new(),
+        reserved: Vec::new(),
+        received: Vec::new(),
+        inflight: BTreeMap::new(),
         closed: false,
     };
     let connect = connect_bytes(choices);
     driver.arrive(&connect);
     if choices.bool() {
-        driver.register(RegisterResult::Registered);
+        driver.register(registered(choices.u8()));
     }
     while !choices.is_empty() {
         driver.step(choices);
@@ -73,7 +96,7 @@ pub(super) fn run(choices: &mut Choices<'_>) {
 
 impl Driver {
     fn step(&mut self, choices: &mut Choices<'_>) {
-        match choices.below(13) {
+        match choices.below(18) {
             0 => self.arrive(choices.bytes()),
             1 => {
                 // The fixed header is right, the rest is not ours.
@@ -106,17 +129,7 @@ impl Driver {
                     filters,
                 }));
             }
-            6 => {
-                let packet_id = match self.inflight.len() {
-                    0 => 1 + u16::from(choices.u8()),
-                    count => self.inflight.remove(choices.below(count)),
-                };
-                self.inflight.retain(|id| *id != packet_id);
-                self.client_sends(&Packet::PubAck(Ack {
-                    packet_id,
-                    ..Ack::default()
-                }));
-            }
+            6 => self.acknowledge(choices),
             7 => {
                 if let Some(token) = pick(&self.proposals, choices) {
                     self.outcome(token, choices);
@@ -132,6 +145,7 @@ impl Driver {
                     };
                     self.requests.remove(&token);
                     self.call(|connection, _, out| connection.on_subscribed(token, result, out));
+                    self.read();
                 }
             }
             9 => self.deliver(choices),
@@ -141,11 +155,57 @@ impl Driver {
             }
             11 => {
                 let result = match choices.below(3) {
-                    0 => RegisterResult::Registered,
+                    0 => registered(choices.u8()),
                     1 => RegisterResult::Unavailable(long_text(choices)),
                     _ => RegisterResult::Refused(ReasonCode::QuotaExceeded, long_text(choices)),
                 };
                 self.register(result);
+            }
+            12 => {
+                // Once more, or a step of QoS 2 with any identifier.
+                let packet_id = 1 + u16::from(choices.u8() & 0x0F);
+                let ack = Ack {
+                    packet_id,
+                    ..Ack::default()
+                };
+                let packet = match choices.below(4) {
+                    0 => Packet::PubRec(ack),
+                    1 => Packet::PubComp(ack),
+                    _ => Packet::PubRel(ack),
+                };
+                self.client_sends(&packet);
+            }
+            13 => {
+                let packet = Publish {
+                    packet_id: Some(1 + u16::from(choices.u8() & 0x0F)),
+                    qos: QoS::ExactlyOnce,
+                    dup: true,
+                    ..self.publish(choices)
+                };
+                self.client_sends(&Packet::Publish(Box::new(packet)));
+            }
+            14 => {
+                if let Some(packet_id) = self.connection.reserve(choices.one_of(&QOS)) {
+                    assert!(!self.reserved.contains(&packet_id) && !self.closed);
+                    self.reserved.push(packet_id);
+                }
+            }
+            15 => {
+                if let Some(index) = usize::from(choices.u8()).checked_rem(self.received.len()) {
+                    let packet_id = self.received.remove(index);
+                    self.call(|connection, _, out| connection.release(packet_id, out));
+                }
+            }
+            16 => {
+                if let Some(token) = pick(&self.leaving, choices) {
+                    let result = match choices.below(4) {
+                        0 => UnsubscribeResult::Unavailable(long_text(choices)),
+                        _ => UnsubscribeResult::Unsubscribed,
+                    };
+                    self.leaving.remove(&token);
+                    self.call(|connection, _, out| connection.on_unsubscribed(token, result, out));
+                    self.read();
+                }
             }
             _ => {
                 if choices.below(8) == 0 {
@@ -166,89 +226,6 @@ impl Driver {
         }
     }
 
-    fn publish(&mut self, choices: &mut Choices<'_>) -> Publish {
-        let qos = choices.one_of(&[QOS[0], QOS[0], QOS[0], QOS[1], QOS[1], QOS[2]]);
-        let mut metadata = MetadataBuilder::new();
-        for (name, value) in user_properties(choices) {
-            let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-            metadata.user_property(&text(&name), &text(&value));
-        }
-        let form = choices.u8();
-        let flag = |bit: u8| form & 1 << bit != 0;
-        if flag(4) {
-            metadata.payload_format(1);
-        }
-        Publish {
-            dup: flag(0) && qos != QoS::AtMostOnce,
-            qos,
-            retain: flag(1),
-            topic: Bytes::from(choices.one_of(&NAMES)),
-            packet_id: (qos != QoS::AtMostOnce).then(|| self.next_packet_id()),
-            message_expiry_s: flag(2).then(|| u32::from(choices.u8())),
-            topic_alias: flag(3).then(|| 1 + u16::from(choices.u8() & 0x1F)),
-            subscription_ids: Vec::new(),
-            metadata: metadata.build().unwrap_or_default(),
-            payload: Bytes::copy_from_slice(choices.bytes()),
-        }
-    }
-
-    fn subscribe(&mut self, choices: &mut Choices<'_>) -> Subscribe {
-        let packet_id = self.next_packet_id();
-        let user_properties = user_properties(choices);
-        let mut filter = || {
-            let filter = Bytes::from(choices.one_of(&FILTERS));
-            let form = choices.u8();
-            SubscribeFilter {
-                filter,
-                qos: QOS[usize::from(form) % 3],
-                no_local: form & 4 != 0,
-                retain_as_published: form & 8 != 0,
-                retain_handling: if form & 16 != 0 {
-                    RetainHandling::SendIfNew
-                } else {
-                    RetainHandling::Send
-                },
-            }
-        };
-        let first = filter();
-        let filters = match first.no_local {
-            true => vec![first],
-            false => vec![first, filter()],
-        };
-        Subscribe {
-            packet_id,
-            subscription_id: choices.bool().then_some(5),
-            user_properties,
-            filters,
-        }
-    }
-
-    fn next_packet_id(&mut self) -> u16 {
-        self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
-        self.packet_id
-    }
-
-    fn client_sends(&mut self, packet: &Packet) {
-        let mut bytes = BytesMut::new();
-        encode(packet, self.version(), &mut bytes);
-        self.arrive(&bytes);
-    }
-
-    fn version(&self) -> ProtocolVersion {
-        self.terms
-            .as_ref()
-            .map_or(ProtocolVersion::V5, |connect| connect.version)
-    }
-
-    fn arrive(&mut self, bytes: &[u8]) {
-        self.arrived.extend_from_slice(bytes);
-        if self.terms.is_none() {
-            self.sent.extend_from_slice(bytes);
-            self.terms = terms(&self.sent);
-        }
-        self.read();
-    }
-
     /// As a driver: hands over what has arrived for as long as the connection takes some.
     fn read(&mut self) {
         let mut arrived = std::mem::take(&mut self.arrived);
@@ -267,6 +244,13 @@ impl Driver {
 
     fn register(&mut self, result: RegisterResult) {
         if std::mem::take(&mut self.registering) {
+            if let RegisterResult::Registered(registered) = &result
+                && let Some(resumed) = &registered.resumed
+            {
+                self.exchanges.extend(&resumed.inbound);
+                let unsent = resumed.in_flight.iter().filter(|message| !message.received);
+                self.reserved.extend(unsent.map(|message| message.packet_id));
+            }
             self.call(|connection, now_ms, out| connection.on_registered(result, now_ms, out));
             self.read();
         }
@@ -274,7 +258,11 @@ impl Driver {
 
     fn outcome(&mut self, token: Token, choices: &mut Choices<'_>) {
         let number = choices.u64();
-        let outcome = match choices.below(14) {
+        let releases = self.proposals.get(&token).is_some_and(|proposal| proposal.releases);
+        let outcome = match choices.below(16) {
+            0..10 if releases => Outcome::Released { known: number & 1 == 0 },
+            14 => Outcome::Duplicate,
+            15 => Outcome::Fenced,
             0..4 => Outcome::Applied {
                 revision: number,
                 created: true,
@@ -300,7 +288,16 @@ impl Driver {
     }
 
     fn proposed(&mut self, token: Token, result: ProposeResult) {
-        self.proposals.remove(&token);
+        let proposal = self.proposals.remove(&token);
+        let is_refused = matches!(
+            result,
+            ProposeResult::Outcome(Outcome::ConditionFailed { .. } | Outcome::TimestampAhead { .. })
+        );
+        if let Some(packet_id) = proposal.and_then(|proposal| proposal.packet_id)
+            && is_refused
+        {
+            self.exchanges.remove(&packet_id);
+        }
         self.call(|connection, _, out| connection.on_outcome(token, result, out));
         self.read();
     }
@@ -335,20 +332,68 @@ impl Driver {
         };
         let can_deliver = self.connection.can_deliver(qos);
         let mut out = BytesMut::new();
-        match self.connection.deliver(&message, &mut out) {
+        let reserved = usize::from(choices.u8()).checked_rem(self.reserved.len());
+        let result = match reserved.filter(|_| flag(6)) {
+            Some(index) => {
+                let packet_id = self.reserved[index];
+                if flag(7) && flag(5) {
+                    self.connection.cancel(packet_id);
+                    self.reserved.remove(index);
+                    return;
+                }
+                let result = self.connection.deliver_reserved(packet_id, &message, &mut out);
+                if result != DeliverResult::WindowFull {
+                    self.reserved.remove(index);
+                }
+                result
+            }
+            None => {
+                let result = self.connection.deliver(&message, &mut out);
+                match result {
+                    DeliverResult::Sent { .. } | DeliverResult::TooLarge => assert!(can_deliver),
+                    _ => assert!(!can_deliver),
+                }
+                result
+            }
+        };
+        match result {
             DeliverResult::Sent { packet_id } => {
-                assert!(can_deliver && !self.closed);
+                assert!(!self.closed);
                 let Packet::Publish(publish) = self.client_reads(out) else {
                     panic!("no PUBLISH")
                 };
                 assert_eq!((publish.packet_id, &publish.payload), (packet_id, &payload));
                 if let Some(packet_id) = packet_id {
-                    assert!(!self.inflight.contains(&packet_id), "{packet_id} twice in flight"); // [MQTT-2.2.1-4]
-                    self.inflight.push(packet_id);
+                    // Neither in flight [MQTT-2.2.1-4], nor behind its PUBREC [MQTT-4.3.3-6].
+                    let twice = self.inflight.insert(packet_id, false);
+                    assert_eq!(twice, None, "{packet_id} twice in flight");
                 }
             }
-            DeliverResult::TooLarge => assert!(can_deliver && out.is_empty()),
-            DeliverResult::WindowFull | DeliverResult::NotConnected => assert!(!can_deliver && out.is_empty()),
+            _ => assert!(out.is_empty()),
+        }
+    }
+
+    /// The sender is right, and a QoS 2 message is proposed once.
+    fn proposal(&mut self, command: &Command) -> Proposal {
+        let sender = command.sender.expect("every command of a client has a sender");
+        assert_eq!(sender.fence, FENCE);
+        if let Some(packet_id) = sender.packet_id {
+            assert!(self.exchanges.insert(packet_id), "{packet_id} twice"); // [MQTT-4.3.3-10]
+        }
+        let (bytes, releases) = match &command.operation {
+            Operation::Put(put) => (put.payload.len(), false),
+            Operation::Delete(_) => (0, false),
+            Operation::Event(event) => (event.payload.len(), false),
+            Operation::Release(release) => {
+                assert!(self.exchanges.remove(&release.packet_id), "{release:?} of nothing");
+                (0, true)
+            }
+            other => panic!("no packet asks for {other:?}"),
+        };
+        Proposal {
+            bytes,
+            packet_id: sender.packet_id,
+            releases,
         }
     }
 
@@ -369,36 +414,28 @@ impl Driver {
                     assert!(!std::mem::replace(&mut self.registering, true));
                     assert!(!authenticated.client_id.is_empty());
                 }
-                Effect::Propose { token, operation } => {
-                    let bytes = match operation {
-                        Operation::Put(put) => put.payload.len(),
-                        Operation::Delete(_) => 0,
-                        Operation::Event(event) => event.payload.len(),
-                        other => panic!("no PUBLISH is {other:?}"),
-                    };
-                    assert!(self.proposals.insert(token, bytes).is_none());
+                Effect::Propose { token, command } => {
+                    let proposal = self.proposal(&command);
+                    assert!(self.proposals.insert(token, proposal).is_none());
                 }
                 Effect::PublishEvent(event) => assert_eq!(event.qos, 0),
                 Effect::Subscribe(request) => {
                     assert!(!request.subscriptions.is_empty());
                     assert!(self.requests.insert(request.token, request).is_none());
                 }
-                Effect::Unsubscribe { filters } => assert!(!filters.is_empty()),
-                Effect::Close => self.closed = true,
+                Effect::Unsubscribe { token, filters } => {
+                    assert!(!filters.is_empty());
+                    assert!(self.leaving.insert(token, filters).is_none());
+                }
+                Effect::Acknowledged { packet_id, kind } => match kind {
+                    AckKind::Done => {
+                        self.inflight.remove(&packet_id);
+                        self.received.retain(|received| *received != packet_id);
+                    }
+                    AckKind::Received => self.received.push(packet_id),
+                },
+                Effect::Close(_) => self.closed = true,
             }
-        }
-    }
-
-    /// What a client makes of `bytes`: one whole packet, not larger than it takes [MQTT-3.1.2-24].
-    fn client_reads(&self, mut bytes: BytesMut) -> Packet {
-        let maximum = self.terms.as_ref().and_then(|connect| connect.maximum_packet_size);
-        let limits = DecodeLimits {
-            packet_bytes_max: maximum.unwrap_or(u32::MAX),
-        };
-        let sent = bytes.clone().freeze();
-        match decode_as_client(&mut bytes, self.connection.version(), &limits) {
-            Ok(Some(packet)) if bytes.is_empty() => packet,
-            other => panic!("{sent:?} is read as {other:?}"),
         }
     }
 
@@ -409,8 +446,8 @@ impl Driver {
         if self.closed {
             assert!(!self.connection.wants_read() && self.connection.deadline_ms().is_none());
         } else {
-            // QoS 1 is bounded by Receive Maximum, QoS 0 by the bytes that wait.
-            let bytes: usize = self.proposals.values().sum();
+            // QoS 1 and 2 are bounded by Receive Maximum, QoS 0 by the bytes that wait.
+            let bytes: usize = self.proposals.values().map(|proposal| proposal.bytes).sum();
             assert!(
                 self.proposals.len() <= 64 + usize::from(RECEIVE_MAXIMUM),
                 "{} proposals",

@@ -65,7 +65,8 @@ pub enum Effect {
 /// What a client's acknowledgement says of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AckKind {
-    /// PUBACK, PUBCOMP, or PUBREC with a failure: the message is done and its packet identifier free.
+    /// PUBACK, PUBCOMP, or PUBREC with a failure: the message is done and its packet identifier free. That holds for failures
+    /// of shared subscriptions too, which nobody else gets then [MQTT-4.8.2-6].
     Done,
     /// PUBREC in a replicated session: the driver replicates it, then calls
     /// [`Connection::release`](super::Connection::release). In other sessions PUBREL is sent at once and nobody is told.

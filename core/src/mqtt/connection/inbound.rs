@@ -1,14 +1,14 @@
 //! QoS 2 messages of the client between PUBLISH and PUBCOMP, by packet identifier (§4.3.3).
 //!
 //! An identifier is known from its PUBLISH on, so that a second PUBLISH of it is no second message, until its PUBREL is
-//! answered. Identifiers that PUBREC refused are free at once.
+//! answered, or until a PUBREC that refuses it leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How far a message has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Its outcome decides between PUBREC and refusal.
+    /// Its outcome decides between PUBREC and refusal; or it is refused, and that waits its turn.
     Deciding,
     /// PUBREC is sent or about to be; PUBREL has yet to come.
     Received {

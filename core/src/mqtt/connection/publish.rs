@@ -9,7 +9,7 @@ use super::inbound::Stage;
 use super::outcome::Verdict;
 use super::properties::{self, WriteProperties};
 use crate::command::{Command, Delete, Event, Operation, Put, Sender};
-use crate::mqtt::packet::{Ack, ProtocolVersion, Publish, QoS, UserProperties};
+use crate::mqtt::packet::{Ack, Packet, ProtocolVersion, Publish, QoS, UserProperties};
 use crate::mqtt::reason::ReasonCode;
 use crate::topic::{TopicName, TopicNameError};
 
@@ -24,10 +24,11 @@ enum Refusal {
 impl Connection {
     pub(super) fn on_publish(&mut self, publish: &Publish, out: &mut Vec<Effect>) {
         self.counters.publishes_received += 1;
-        let operation = self.operation(publish);
-        if let Err(Refusal::Close(reason, detail)) = operation {
-            return self.disconnect(reason, detail, out);
-        }
+        let operation = match self.operation(publish) {
+            Ok(operation) => Ok(operation),
+            Err(Refusal::Answer(reason, detail)) => Err((reason, detail)),
+            Err(Refusal::Close(reason, detail)) => return self.disconnect(reason, detail, out),
+        };
         let answer = match (publish.qos, publish.packet_id) {
             (QoS::AtLeastOnce, Some(packet_id)) => Answer::PubAck(packet_id),
             (QoS::ExactlyOnce, Some(packet_id)) => match self.inbound.stage(packet_id) {
@@ -44,20 +45,19 @@ impl Connection {
                 }
                 self.propose(answer, operation, out);
             }
-            Err(Refusal::Answer(reason, detail)) => {
+            Err((reason, detail)) => {
                 let Some(packet_id) = answer.packet_id() else {
                     self.counters.qos0_refused += 1;
                     return;
                 };
                 self.counters.publishes_refused += 1;
                 if let Answer::PubRec(packet_id) = answer {
-                    self.refuse_pubrec(packet_id);
+                    self.inbound.insert(packet_id, self.stage_of_refusal());
                 }
                 let ack = self.refusal(packet_id, reason, detail);
                 self.acks.decided(answer, ack);
                 self.send_acks(out);
             }
-            Err(Refusal::Close(..)) => {}
         }
     }
 
@@ -129,7 +129,7 @@ impl Connection {
             (Verdict::Refused(reason, detail), Answer::PubAck(packet_id) | Answer::PubRec(packet_id)) => {
                 self.counters.publishes_refused += 1;
                 if let Answer::PubRec(packet_id) = answer {
-                    self.refuse_pubrec(packet_id);
+                    self.inbound.advance(packet_id, self.stage_of_refusal());
                 }
                 self.refusal(packet_id, reason, detail)
             }
@@ -142,16 +142,22 @@ impl Connection {
         self.send_acks(out);
     }
 
-    /// PUBREC refuses a message: its identifier is free [MQTT-4.3.3-9]. A 3.1.1 client is not told, and goes on to PUBREL.
-    fn refuse_pubrec(&mut self, packet_id: u16) {
+    /// How far a refused QoS 2 message has come: to the end once its PUBREC leaves. A 3.1.1 client is not told, and goes on to
+    /// PUBREL.
+    fn stage_of_refusal(&self) -> Stage {
         match self.client.version {
-            ProtocolVersion::V5 => self.inbound.remove(packet_id),
-            ProtocolVersion::V3 => self.inbound.insert(packet_id, Stage::Received { replicated: false }),
+            ProtocolVersion::V5 => Stage::Deciding,
+            ProtocolVersion::V3 => Stage::Received { replicated: false },
         }
     }
 
     pub(super) fn send_acks(&mut self, out: &mut Vec<Effect>) {
         while let Some(packet) = self.acks.pop() {
+            if let Packet::PubRec(ack) = &packet
+                && ack.reason.is_failure()
+            {
+                self.inbound.remove(ack.packet_id); // [MQTT-4.3.3-9]
+            }
             self.send(packet, out);
         }
     }

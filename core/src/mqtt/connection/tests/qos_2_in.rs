@@ -130,6 +130,23 @@ fn an_identifier_is_free_behind_a_refusal() {
     assert_eq!(harness.connection.counters().publishes_refused, 2);
 }
 
+/// It is not free before that PUBREC leaves: what is sent again meanwhile is the same message, and counts still.
+#[test]
+fn a_refusal_that_waits_its_turn() {
+    let settings = ConnectionSettings {
+        receive_maximum: 2,
+        ..Default::default()
+    };
+    let mut harness = Harness::connected_with(settings, connect(V5));
+    let (first, _) = commanded(&harness.publish(put("a", 1)));
+    let (second, _) = commanded(&harness.publish(put_qos_2("a", 2)));
+    assert_eq!(harness.outcome(second, Outcome::ConditionFailed { current: 3 }), []);
+    assert_eq!(harness.publish(put_qos_2("a", 2)), []);
+    assert_eq!(harness.connection.inbound.count(), 1);
+    assert_eq!(harness.outcome(first, applied(1)).len(), 2);
+    commanded(&harness.publish(put_qos_2("a", 2)));
+}
+
 /// A 3.1.1 client does not hear of a refusal and goes on to PUBREL, of which the cluster knows nothing.
 #[test]
 fn refusals_of_3_1_1() {
