@@ -18,6 +18,12 @@ pub enum KeyKind {
     Expiry = 0x13,
     /// Index: the tombstones, by revision.
     TombstoneAge = 0x14,
+    /// A client's session.
+    Session = 0x20,
+    /// A subscription of a session.
+    Subscription = 0x21,
+    /// The will of a session.
+    Will = 0x22,
     /// A group of a shared subscription.
     Group = 0x23,
     /// A message that is kept for those who have not had it.
@@ -26,7 +32,7 @@ pub enum KeyKind {
 
 impl KeyKind {
     /// Every kind, in key order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Origin,
         Self::Topic,
@@ -34,6 +40,9 @@ impl KeyKind {
         Self::Change,
         Self::Expiry,
         Self::TombstoneAge,
+        Self::Session,
+        Self::Subscription,
+        Self::Will,
         Self::Group,
         Self::Message,
     ];

@@ -14,7 +14,7 @@
 //! | 18 | 8 | its log index |
 //! | 26 | 8 | revision of the last change |
 //! | 34 | 8 | log time, microseconds since the Unix epoch |
-//! | 42 | 16 | digest of topics, tombstones, kept messages and origins |
+//! | 42 | 16 | digest of all that is not an index |
 //! | 58 | 8 | number of topics |
 //! | 66 | 8 | number of tombstones |
 //! | 74 | 8 | greatest revision of a tombstone that was dropped |
@@ -23,6 +23,7 @@
 //! | 98 | 8 | bytes of those up to the next field |
 //! | 106 | 8 + 4 | kept messages up to this position are there only because somebody holds them |
 //! | 118 | 8 + 4 | greatest position of a message that was dropped though somebody may have waited for it |
+//! | 130 | 8 | fence of the last connection |
 //!
 //! Both rows are written with the checkpoint whose position they tell, in the same batch: a crash never separates them
 //! from the data.
@@ -33,7 +34,7 @@ use super::record::FormatError;
 use super::{KeyKind, MessagePosition};
 
 const VERSION: u8 = 2;
-const BYTES: usize = 130;
+const BYTES: usize = 138;
 
 /// Key of the [`Position`].
 pub const POSITION_KEY: [u8; 2] = [KeyKind::Meta as u8, 0x01];
@@ -61,7 +62,7 @@ pub struct Position {
     pub revision: u64,
     /// Log time of the last applied entry, microseconds since the Unix epoch. Never steps back.
     pub log_time_us: u64,
-    /// Order-independent digest of topics, tombstones, kept messages and origins.
+    /// Order-independent digest of all rows that are not an index (see [`crate::state::Digest`]).
     pub digest: u128,
     /// Topics that hold a value.
     pub topic_count: u64,
@@ -79,6 +80,8 @@ pub struct Position {
     pub trimmed_through: MessagePosition,
     /// Messages up to here may be missing though somebody waited for them: retention dropped them.
     pub dropped_through: MessagePosition,
+    /// Fence of the connection that was made last; 0 before the first.
+    pub fence: u64,
 }
 
 impl Position {
@@ -116,6 +119,7 @@ impl Position {
             bytes.extend_from_slice(&revision.to_be_bytes());
             bytes.extend_from_slice(&ordinal.to_be_bytes());
         }
+        bytes.extend_from_slice(&self.fence.to_be_bytes());
         debug_assert_eq!(bytes.len(), BYTES);
         Bytes::from(bytes)
     }
@@ -158,6 +162,7 @@ impl Position {
             held_bytes: u64_at(98),
             trimmed_through: position_at(106),
             dropped_through: position_at(118),
+            fence: u64_at(130),
         })
     }
 }
@@ -185,6 +190,7 @@ mod tests {
             held_bytes: 12,
             trimmed_through: MessagePosition::end_of(13),
             dropped_through: MessagePosition::first_of(14),
+            fence: 15,
         };
         for position in [
             position,

@@ -11,6 +11,9 @@
 //! | 0x12 Change | revision (u64), ordinal (u32) | stored topic | the topic has a record or a tombstone | [`change`] |
 //! | 0x13 Expiry | expires at (u64, µs), stored topic | empty | the record expires | [`expiry`] |
 //! | 0x14 TombstoneAge | revision (u64), ordinal (u32) | stored topic | the tombstone is kept | [`tombstone`] |
+//! | 0x20 Session | client identifier | [`Session`] | the session has not ended | [`session`] |
+//! | 0x21 Subscription | client identifier, 0x00, filter | [`SubscriptionRow`] | the session has subscribed | [`subscription`] |
+//! | 0x22 Will | client identifier | [`crate::command::Will`] | the will may be published | [`will`] |
 //! | 0x23 Group | text of the subscription; or that, 0x00, revision (u64), ordinal (u32) | [`GroupRow`]; empty | it has members; a lost member had the message | [`group`] |
 //! | 0x24 Message | revision (u64), ordinal (u32) | [`Message`] | somebody may still wait for it | [`message`] |
 //!
@@ -28,8 +31,11 @@ pub mod plan;
 pub mod position;
 pub mod record;
 pub mod scan;
+pub mod session;
+pub mod subscription;
 pub mod tombstone;
 pub mod topic;
+pub mod will;
 
 pub use group::GroupRow;
 pub use kind::KeyKind;
@@ -38,5 +44,7 @@ pub use origin::OriginRow;
 pub use position::MessagePosition;
 pub use record::{FormatError, RecordFields, TopicRecord};
 pub use scan::{Scan, Selection};
+pub use session::{InFlight, LiveConnection, Session};
+pub use subscription::SubscriptionRow;
 pub use tombstone::Tombstone;
 pub use topic::{subtree_range, topic_key, topic_of_key};

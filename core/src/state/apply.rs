@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use super::{AppliedId, Assigned, BatchOutcome, Change, Closed, Disposition, OriginOpened, Outcome, Retention, State};
-use crate::command::{Batch, Command, DecodeError, Entry, Item, Operation};
+use crate::command::{Batch, BatchId, Command, DecodeError, Entry, Item, Operation, Sender};
 use crate::keyspace::FormatError;
+use crate::limits::SESSION_CHUNK_MAX;
 use crate::store::StoreError;
 
 /// What an entry did.
@@ -54,7 +55,12 @@ impl State {
         for item in entry.items() {
             match item? {
                 Item::Batch(bytes) => self.apply_batch(&Batch::parse(bytes)?, &mut applied)?,
-                Item::OpenOrigin { node_id, nonce } => applied.origins.push(self.open_origin(node_id, nonce)),
+                Item::OpenOrigin { node_id, nonce } => {
+                    let opened = self.open_origin(node_id, nonce);
+                    applied.origins.push(opened);
+                    // The rest, if they are more, is for `EndDue`.
+                    self.end_former_life(node_id, SESSION_CHUNK_MAX, &mut applied)?;
+                }
                 Item::Expire { limit } => {
                     let from = applied.changes.len();
                     self.expire(limit, &mut applied.changes)?;
@@ -66,12 +72,18 @@ impl State {
                     keep_bytes,
                     keep_us,
                 } => self.trim(limit, Retention { keep_bytes, keep_us })?,
+                Item::EndDue { limit } => self.end_due(limit, &mut applied)?,
+                Item::LoseNode {
+                    node_id,
+                    through_fence,
+                    limit,
+                } => self.lose_node(node_id, through_fence, limit, &mut applied)?,
                 Item::Assign { limit } => self.assign(limit, &mut applied.assigned)?,
-                Item::EndDue { .. } | Item::LoseNode { .. } => {}
             }
             self.serve_groups(&mut applied.assigned)?;
         }
         self.settle_groups()?;
+        self.settle_sessions();
         Ok(applied)
     }
 
@@ -114,9 +126,7 @@ impl State {
                 let mut outcomes = Vec::with_capacity(batch.count());
                 applied.changes.reserve(batch.count());
                 for command in batch.commands() {
-                    let from = applied.changes.len();
-                    outcomes.push(self.apply_command(command?, &mut applied.changes)?);
-                    self.published(&applied.changes[from..], &mut applied.assigned)?;
+                    outcomes.push(self.apply_command(command?, batch.id(), applied)?);
                     self.serve_groups(&mut applied.assigned)?;
                 }
                 Disposition::Taken(outcomes)
@@ -129,14 +139,52 @@ impl State {
         Ok(())
     }
 
-    fn apply_command(&mut self, command: Command, changes: &mut Vec<Change>) -> Result<Outcome, ApplyError> {
-        match command.operation {
-            Operation::Put(put) => self.put(put, changes),
-            Operation::Delete(delete) => self.delete(delete, changes),
-            Operation::DeleteFilter(delete_filter) => self.delete_filter(delete_filter, changes),
-            Operation::Event(event) => Ok(self.event(event, changes)),
-            _ => Ok(Outcome::SessionChanged),
+    fn apply_command(
+        &mut self,
+        command: Command,
+        batch: BatchId,
+        applied: &mut Applied,
+    ) -> Result<Outcome, ApplyError> {
+        let Command { sender, operation } = command;
+        let Some(Sender { fence, packet_id }) = sender else {
+            return match operation {
+                Operation::Connect(connect) => self.connect(&connect, batch, applied),
+                Operation::CaughtUp(caught_up) => self.caught_up(&caught_up),
+                Operation::Kick(kick) => self.kick(&kick, applied),
+                write => self.write(write, applied),
+            };
+        };
+        let Some(client_id) = self.sessions.client_of(fence) else {
+            return Ok(Outcome::Fenced);
+        };
+        let client_id = client_id.clone();
+        match (operation, packet_id) {
+            (Operation::Disconnect(disconnect), _) => self.disconnect(&client_id, disconnect, applied),
+            (Operation::Subscribe(subscribe), _) => self.subscribe(&client_id, &subscribe),
+            (Operation::Unsubscribe(unsubscribe), _) => self.unsubscribe(&client_id, &unsubscribe),
+            (Operation::Release(release), _) => self.release_inbound(&client_id, release),
+            (Operation::Progress(progress), _) => self.progress(&client_id, &progress),
+            (write, Some(packet_id)) => self.receive(&client_id, packet_id, write, applied),
+            (write, None) => self.write(write, applied),
         }
+    }
+
+    /// Applies a write or an event, whoever asks for it: a client, or a will.
+    ///
+    /// # Panics
+    /// If it is an operation of a session: decoding lets none through here.
+    pub(super) fn write(&mut self, operation: Operation, applied: &mut Applied) -> Result<Outcome, ApplyError> {
+        let from = applied.changes.len();
+        let changes = &mut applied.changes;
+        let outcome = match operation {
+            Operation::Put(put) => self.put(put, changes)?,
+            Operation::Delete(delete) => self.delete(delete, changes)?,
+            Operation::DeleteFilter(delete_filter) => self.delete_filter(delete_filter, changes)?,
+            Operation::Event(event) => self.event(event, changes),
+            other => unreachable!("decoded with a sender that it does not allow: {other:?}"),
+        };
+        self.published(&applied.changes[from..], &mut applied.assigned)?;
+        Ok(outcome)
     }
 
     /// What follows from changes and events that an operation has just brought.

@@ -12,6 +12,7 @@ use super::compact::TombstoneBounds;
 use super::group::Groups;
 use super::interest::Interest;
 use super::recent::{RecentPositions, StalePositions};
+use super::session::Sessions;
 use super::shared::GroupMarks;
 use super::{AppliedId, State};
 use crate::keyspace::meta::{MEMBERSHIP_KEY, POSITION_KEY, Position};
@@ -93,12 +94,14 @@ impl State {
             origins: Arc::new(origins),
             membership,
             changed: Changed::default(),
-            sessions: imbl::OrdMap::new(),
+            sessions: Sessions::default(),
+            touched: BTreeMap::new(),
             groups: Groups::default(),
             group_marks: GroupMarks::default(),
             interest: Interest::default(),
             tombstone_bounds: TombstoneBounds::default(),
         };
+        state.open_sessions(&*view)?;
         state.open_groups()?;
         Ok(state)
     }

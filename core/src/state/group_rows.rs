@@ -54,7 +54,7 @@ impl State {
 
     /// Builds the groups of a state that is being opened, from its sessions and the rows of groups.
     pub(super) fn open_groups(&mut self) -> Result<(), OpenError> {
-        let sessions = self.sessions.clone();
+        let sessions = self.sessions.by_client();
         for session in sessions.values() {
             for (text, row) in &session.subscriptions {
                 if let SubscriptionFilter::Shared(filter) = &row.subscription.filter {

@@ -88,8 +88,8 @@ use crate::keyspace::OriginRow;
 use crate::keyspace::meta::Position;
 use crate::store::Layered;
 
-pub use crate::keyspace::MessagePosition;
 pub use crate::keyspace::meta::AppliedId;
+pub use crate::keyspace::{InFlight, LiveConnection, MessagePosition, Session, SubscriptionRow};
 pub use apply::{Applied, ApplyError};
 pub use change::{Change, ChangeKind, DeleteCause};
 pub use checkpoint::{FrozenState, OpenError};
@@ -97,7 +97,7 @@ pub use digest::Digest;
 pub use group::Group;
 pub use outcome::{BatchOutcome, Disposition, OriginOpened, Outcome};
 pub use receiver::Receiver;
-pub use session::{Assigned, CloseReason, Closed, InFlight, LiveConnection, Session, SubscriptionRow};
+pub use session::{Assigned, CloseReason, Closed};
 pub use trim::Retention;
 pub use view::{ChangeRow, StateView};
 pub use waiting::{Waiting, WaitingRow};
@@ -125,8 +125,9 @@ pub struct State {
     checkpointed: Option<AppliedId>,
     /// The last log entry of the checkpoint begun last.
     freezing: Option<AppliedId>,
-    /// By client identifier. Shared with views.
-    sessions: imbl::OrdMap<Bytes, Arc<Session>>,
+    sessions: session::Sessions,
+    /// Rows as they were before this entry, of the sessions that it has changed.
+    touched: BTreeMap<Bytes, Option<Bytes>>,
     /// The same on every node.
     tombstone_bounds: compact::TombstoneBounds,
 }

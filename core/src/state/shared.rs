@@ -263,7 +263,7 @@ impl State {
             fence,
             subscription_id,
             retain_as_published,
-        }) = receiver(session, text)
+        }) = receiver(&session, text)
         else {
             return Err(contradiction("has a member that is not connected"));
         };

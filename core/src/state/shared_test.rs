@@ -8,21 +8,17 @@ use proptest::prelude::*;
 
 use super::testing::*;
 use super::*;
-use crate::command::{Delete, Event, Operation, Put, SessionSubscription, SubscriptionOptions};
+use crate::command::{
+    Command, Connect, Delete, Disconnect, Event, Kick, Operation, Progress, Put, Sent, SessionSubscription, Subscribe,
+    SubscriptionOptions, Unsubscribe,
+};
 use crate::limits::{GROUP_SERVE_ROWS_MAX, GROUP_UNACKNOWLEDGED_MAX};
-use crate::topic::{SharedFilter, SubscriptionFilter, TopicName};
+use crate::topic::{SubscriptionFilter, TopicName};
 
 const FOREVER: Retention = Retention {
     keep_bytes: u64::MAX,
     keep_us: u64::MAX,
 };
-
-fn shared(text: &str) -> SharedFilter {
-    match SubscriptionFilter::parse(text).unwrap() {
-        SubscriptionFilter::Shared(shared) => shared,
-        SubscriptionFilter::Plain(_) => panic!("{text} is not shared"),
-    }
-}
 
 fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
@@ -31,10 +27,9 @@ fn bytes(text: &str) -> Bytes {
 /// Which message, which group, to whom, with which QoS.
 type Told = (MessagePosition, String, u8);
 
-/// A state whose sessions are changed here as the commands of clients change them.
+/// A state with members of groups, driven by their commands.
 struct World {
     h: Harness,
-    fence: u64,
     /// What members were told to send, by the client identifiers of their fences.
     told: Vec<Told>,
     clients: BTreeMap<u64, String>,
@@ -44,25 +39,39 @@ impl World {
     fn new() -> Self {
         Self {
             h: Harness::new(),
-            fence: 0,
             told: Vec::new(),
             clients: BTreeMap::new(),
         }
     }
 
-    /// What a command does to a session, and what follows.
-    fn command<R>(&mut self, client: &str, change: impl FnOnce(&mut State, &mut Session) -> R) -> R {
-        let client_id = bytes(client);
-        let state = &mut self.h.state;
-        let mut session = Session::clone(&state.sessions[&client_id]);
-        let result = change(state, &mut session);
-        state.sessions.insert(client_id, Arc::new(session));
-        let mut assigned = Vec::new();
-        state.serve_groups(&mut assigned).unwrap();
-        state.settle_groups().unwrap();
-        self.tell(assigned);
+    /// The session of `client`, if it has one.
+    fn session(&self, client: &str) -> Option<Arc<Session>> {
+        self.h.state.sessions.get(client.as_bytes())
+    }
+
+    /// Commands that leave no choice.
+    fn run(&mut self, command: impl Into<Command>) -> Outcome {
+        let (mut outcomes, applied) = self.h.commands(&[command.into()]);
+        let outcome = outcomes.remove(0);
+        if let Outcome::Connected { fence, .. } = outcome {
+            let sessions = self.h.state.view().sessions_after(None, usize::MAX);
+            let session = sessions.iter().find(|session| {
+                let connection = session.connection;
+                connection.is_some_and(|connection| connection.fence == fence)
+            });
+            let client = String::from_utf8(session.unwrap().client_id.to_vec()).unwrap();
+            self.clients.insert(fence, client);
+        }
+        self.tell(applied.assigned);
         self.check();
-        result
+        outcome
+    }
+
+    /// As [`run`](Self::run), from the connection of `client`.
+    fn send_command(&mut self, client: &str, operation: impl Into<Operation>) {
+        let connection = self.session(client).unwrap().connection.unwrap();
+        let outcome = self.run(Command::of(connection.fence, operation));
+        assert_ne!(outcome, Outcome::Fenced);
     }
 
     fn tell(&mut self, assigned: Vec<Assigned>) {
@@ -76,67 +85,35 @@ impl World {
         {
             assert_eq!(node_id, NODE);
             let client = self.clients[&fence].clone();
-            let session = &self.h.state.sessions[&bytes(&client)];
-            assert_eq!(session.connection.as_ref().unwrap().fence, fence);
+            assert_eq!(self.session(&client).unwrap().connection.unwrap().fence, fence);
             self.told.push((change.position(), client, qos));
         }
     }
 
     fn connect(&mut self, client: &str) {
-        self.fence += 1;
-        let (fence, since_us) = (self.fence, self.h.now_us);
-        self.clients.insert(fence, client.to_owned());
-        let client_id = bytes(client);
-        let connection = Some(LiveConnection {
-            fence,
-            node_id: NODE,
-            incarnation: 1,
-            since_us,
-        });
-        let new = Session {
-            client_id: client_id.clone(),
-            connection,
+        let connect = Connect {
+            client_id: bytes(client),
+            clean_start: false,
             expiry_s: u32::MAX,
-            disconnected_at_us: None,
-            has_will: false,
-            will_due_us: None,
-            subscriptions: imbl::OrdMap::new(),
-            cursor: MessagePosition::end_of(self.h.state.revision()),
-            in_flight: Vec::new(),
-            inbound: BTreeSet::new(),
-            assigned: BTreeMap::new(),
+            will: None,
         };
-        self.h.state.sessions.entry(client_id).or_insert(Arc::new(new));
-        self.command(client, |state, session| {
-            session.connection = connection;
-            for text in session.subscriptions.keys() {
-                state.group_connected(text, &session.client_id, true);
-            }
-        });
+        self.run(Operation::from(connect));
     }
 
     fn subscribe(&mut self, client: &str, text: &str, qos: u8) {
-        self.command(client, |state, session| {
-            let filter = shared(text);
-            let row = SubscriptionRow {
-                subscription: SessionSubscription {
-                    filter: SubscriptionFilter::Shared(filter.clone()),
-                    options: SubscriptionOptions {
-                        qos,
-                        no_local: false,
-                        retain_as_published: false,
-                    },
-                    latest: false,
-                    subscription_id: None,
-                    replay: None,
-                },
-                since: state.revision(),
-            };
-            session.subscriptions.insert(bytes(text), row);
-            let unacknowledged = session.unacknowledged_of(&bytes(text));
-            let is_connected = session.connection.is_some();
-            state.group_join(&filter, &session.client_id, qos, is_connected, unacknowledged);
-        });
+        let subscription = SessionSubscription {
+            filter: SubscriptionFilter::parse(text).unwrap(),
+            options: SubscriptionOptions {
+                qos,
+                no_local: false,
+                retain_as_published: false,
+            },
+            latest: false,
+            subscription_id: None,
+            replay: None,
+        };
+        let subscriptions = vec![subscription];
+        self.send_command(client, Subscribe { subscriptions });
     }
 
     fn join(&mut self, client: &str, text: &str, qos: u8) {
@@ -144,103 +121,78 @@ impl World {
         self.subscribe(client, text, qos);
     }
 
-    fn return_assigned(state: &mut State, session: &mut Session, of: impl Fn(&Bytes) -> bool) {
-        let assigned = std::mem::take(&mut session.assigned);
-        for ((position, text), qos) in assigned {
-            if of(&text) {
-                state.group_return(&text, &session.client_id, position).unwrap();
-            } else {
-                session.assigned.insert((position, text), qos);
-            }
-        }
-    }
-
     fn unsubscribe(&mut self, client: &str, text: &str) {
-        self.command(client, |state, session| {
-            session.subscriptions.remove(&bytes(text));
-            Self::return_assigned(state, session, |group| group == text);
-            state.group_leave(&bytes(text), &session.client_id).unwrap();
-        });
+        let filters = vec![SubscriptionFilter::parse(text).unwrap()];
+        self.send_command(client, Unsubscribe { filters });
     }
 
     fn disconnect(&mut self, client: &str) {
-        self.command(client, |state, session| {
-            session.connection = None;
-            for text in session.subscriptions.keys() {
-                state.group_connected(text, &session.client_id, false);
-            }
-            Self::return_assigned(state, session, |_| true);
-            for message in std::mem::take(&mut session.in_flight) {
-                if message.qos == 1 {
-                    let text = message.shared.unwrap();
-                    state.group_return(&text, &session.client_id, message.position).unwrap();
-                } else {
-                    session.in_flight.push(message);
-                }
-            }
-        });
+        let disconnect = Disconnect {
+            expiry_s: None,
+            publishes_will: true,
+        };
+        self.send_command(client, disconnect);
     }
 
     /// The session ends, after its connection.
     fn end(&mut self, client: &str) -> Vec<MessagePosition> {
-        let dropped = self.command(client, |state, session| {
-            let in_flight = std::mem::take(&mut session.in_flight);
-            for message in in_flight.iter().filter(|message| !message.received) {
-                state.release(message.position).unwrap();
-            }
-            for text in session.subscriptions.keys() {
-                state.group_leave(text, &session.client_id).unwrap();
-            }
-            session.subscriptions.clear();
-            in_flight.iter().map(|message| message.position).collect()
-        });
-        self.h.state.sessions.remove(&bytes(client));
-        dropped
+        let session = self.session(client).unwrap();
+        let client_id = bytes(client);
+        self.run(Operation::from(Kick { client_id }));
+        session.in_flight.iter().map(|message| message.position).collect()
     }
 
     /// The first message that is assigned goes out.
     fn send(&mut self, client: &str) {
-        self.command(client, |_, session| {
-            let Some(((position, text), qos)) = session.assigned.pop_first() else {
-                return;
-            };
-            session.in_flight.push(InFlight {
-                position,
-                packet_id: 1,
-                qos,
-                shared: Some(text),
-                received: false,
-            });
-        });
+        let session = self.session(client).unwrap();
+        let Some(((position, _), qos)) = session.assigned.first_key_value() else {
+            return;
+        };
+        let is_free = |packet_id: &u16| session.in_flight.iter().all(|message| message.packet_id != *packet_id);
+        let sent = Sent {
+            position: *position,
+            packet_id: (1..).find(is_free).unwrap(),
+            qos: *qos,
+            shared: true,
+        };
+        self.send_command(
+            client,
+            Progress {
+                sent: vec![sent],
+                ..Progress::default()
+            },
+        );
     }
 
     /// PUBREC for the first that is in flight with QoS 2.
     fn received(&mut self, client: &str) {
-        self.command(client, |state, session| {
-            let message = session
-                .in_flight
-                .iter_mut()
-                .find(|message| message.qos == 2 && !message.received);
-            if let Some(message) = message {
-                message.received = true;
-                state.release(message.position).unwrap();
-            }
-        });
+        let session = self.session(client).unwrap();
+        let mut in_flight = session.in_flight.iter();
+        if let Some(message) = in_flight.find(|message| message.qos == 2 && !message.received) {
+            let received = vec![message.packet_id];
+            self.send_command(
+                client,
+                Progress {
+                    received,
+                    ..Progress::default()
+                },
+            );
+        }
     }
 
     /// PUBACK or PUBCOMP for the first in flight.
     fn done(&mut self, client: &str) -> Option<MessagePosition> {
-        self.command(client, |state, session| {
-            if session.in_flight.is_empty() {
-                return None;
-            }
-            let message = session.in_flight.remove(0);
-            if !message.received {
-                state.release(message.position).unwrap();
-            }
-            state.group_acknowledged(&message.shared.unwrap(), &session.client_id);
-            Some(message.position)
-        })
+        let session = self.session(client).unwrap();
+        let message = session.in_flight.first()?;
+        let done = vec![message.packet_id];
+        self.send_command(
+            client,
+            Progress {
+                done,
+                ..Progress::default()
+            },
+        );
+        Some(message.position)
     }
 
     fn publish(&mut self, operation: impl Into<Operation>) -> Vec<Change> {
@@ -269,7 +221,8 @@ impl World {
     fn check(&mut self) {
         verify(&mut self.h.state);
         let view = self.h.state.view();
-        for session in self.h.state.sessions.values() {
+        verify_interest(&mut self.h.state);
+        for session in view.sessions_after(None, usize::MAX) {
             let in_flight = session.in_flight.iter().filter(|message| !message.received);
             let positions = in_flight.map(|message| message.position);
             for position in positions.chain(session.assigned.keys().map(|(position, _)| *position)) {
@@ -413,7 +366,7 @@ fn a_lost_members_messages_go_to_another_but_not_qos_2_in_flight() {
     w.join("b", "$share/g/#", 2);
     assert_eq!(w.told(), told(&[(1, "b", 1), (3, "b", 1), (5, "b", 2)]));
     let in_flight = |w: &World| -> Vec<u64> {
-        let session = &w.h.state.sessions[&bytes("a")];
+        let session = w.session("a").unwrap();
         session
             .in_flight
             .iter()
@@ -557,7 +510,7 @@ impl Places {
 
     fn of(w: &World) -> Self {
         let mut places = Self::default();
-        for session in w.h.state.sessions.values() {
+        for (_, session) in w.h.state.sessions.by_client() {
             for (position, text) in session.assigned.keys() {
                 places.put(*position, text, "assigned");
             }
@@ -585,7 +538,7 @@ struct Follower {
 
 impl Follower {
     fn is_connected(&self, client: &str) -> Option<bool> {
-        let session = self.w.h.state.sessions.get(&bytes(client))?;
+        let session = self.w.session(client)?;
         Some(session.connection.is_some())
     }
 
@@ -664,6 +617,7 @@ impl Follower {
                 let mut assigned = Vec::new();
                 self.w.h.state.assign(limit, &mut assigned).unwrap();
                 self.w.h.state.settle_groups().unwrap();
+                self.w.h.state.settle_sessions();
                 self.w.tell(assigned);
             }
             Step::Checkpoint => self.w.h.checkpoint(),

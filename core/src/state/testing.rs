@@ -13,7 +13,7 @@ use crate::keyspace::change::{change_key, change_of_key};
 use crate::keyspace::expiry::expiry_of_key;
 use crate::keyspace::group::{GroupKey, group_of_key};
 use crate::keyspace::message::message_of_key;
-use crate::keyspace::meta::Position;
+use crate::keyspace::meta::{POSITION_KEY, Position};
 use crate::keyspace::tombstone::{tombstone_age_key, tombstone_age_of_key};
 use crate::keyspace::topic::stored_topic;
 use crate::keyspace::{GroupRow, KeyKind, Message, MessageContent, Tombstone, TopicRecord};
@@ -139,13 +139,19 @@ impl Harness {
 
     /// Applies one batch, the next of the origin.
     pub(super) fn batch(&mut self, operations: &[Operation]) -> (Vec<Outcome>, Applied) {
+        let commands: Vec<_> = operations.iter().cloned().map(Command::from).collect();
+        self.commands(&commands)
+    }
+
+    /// As [`batch`](Self::batch).
+    pub(super) fn commands(&mut self, commands: &[Command]) -> (Vec<Outcome>, Applied) {
         self.sequence += 1;
         let id = BatchId {
             node_id: NODE,
             incarnation: 1,
             sequence: self.sequence,
         };
-        let applied = self.items(&[Item::Batch(batch(id, u64::MAX, operations))]);
+        let applied = self.items(&[Item::Batch(command_batch(id, u64::MAX, commands))]);
         let [
             BatchOutcome {
                 disposition: Disposition::Taken(outcomes),
@@ -248,7 +254,54 @@ pub(super) fn verify(state: &mut State) {
     let view = state.view();
     assert_eq!((view.topic_count, view.tombstone_count), (topic_count, tombstone_count));
     verify_messages(state, &view);
+    verify_sessions(state, &view);
     assert_eq!(view.full_digest().unwrap(), state.digest());
+}
+
+/// Checks that sessions in memory are those of the rows, that each has been somewhere, and that wills are there exactly for
+/// those that have one.
+fn verify_sessions(state: &State, view: &StateView) {
+    let rows = view.read_view();
+    let opened = opened_sessions(rows);
+    assert_eq!(state.sessions.contents(), opened.sessions.contents());
+    let (lower, upper) = KeyKind::Will.range();
+    let wills = rows.range(&lower, Some(&upper), Direction::Ascending);
+    let wills: Vec<Bytes> = wills.map(|row| row.unwrap().0.slice(1..)).collect();
+    let sessions = view.sessions_after(None, usize::MAX);
+    let with_will = sessions.iter().filter(|session| session.has_will);
+    assert_eq!(
+        wills,
+        with_will.map(|session| session.client_id.clone()).collect::<Vec<_>>()
+    );
+    for session in sessions {
+        assert_ne!(session.connection.is_some(), session.disconnected_at_us.is_some());
+        assert!(
+            session
+                .connection
+                .is_none_or(|connection| connection.fence <= state.fence())
+        );
+        assert!(session.connection.is_some() || session.expiry_s > 0);
+    }
+}
+
+/// A state that has only the sessions that `rows` tell of.
+fn opened_sessions(rows: &dyn ReadView) -> State {
+    let mut state = open(&MemoryStore::new());
+    state.open_sessions(rows).unwrap();
+    state
+}
+
+/// Checks that what is kept for whom follows from the sessions alone.
+pub(super) fn verify_interest(state: &mut State) {
+    let store = MemoryStore::new();
+    let view = state.view();
+    let rows = view.read_view().range(&[], None, Direction::Ascending);
+    let rows = rows.map(|row| row.map(|(key, value)| (key, Some(value))).unwrap());
+    let position = (Bytes::from_static(&POSITION_KEY), Some(state.position.encode()));
+    let without_meta = rows.filter(|(key, _)| KeyKind::of_key(key) != Some(KeyKind::Meta));
+    store.write(without_meta.chain([position]).collect()).unwrap();
+    let opened = open(&store);
+    assert_eq!(format!("{:?}", state.interest), format!("{:?}", opened.interest));
 }
 
 /// Checks that kept messages are counted, and that up to where they were trimmed only held ones are left.
@@ -326,6 +379,8 @@ fn verify_rows(rows: &[(Bytes, Bytes)], revision_max: u64) -> (u64, u64) {
                     );
                 }
             }
+            // Looked at by `verify_sessions`.
+            KeyKind::Session | KeyKind::Subscription | KeyKind::Will => {}
             KeyKind::Meta | KeyKind::Origin => unreachable!("not among these rows"),
         }
     }

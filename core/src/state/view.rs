@@ -45,6 +45,10 @@ pub struct StateView {
     pub message_bytes: u64,
     /// Messages up to here may be missing though somebody waited for them: retention dropped them.
     pub dropped_through: MessagePosition,
+    /// Connections in force.
+    pub connection_count: usize,
+    /// Fence of the connection that was made last; 0 before the first.
+    pub fence: u64,
     pub(super) origins: Arc<BTreeMap<u64, OriginRow>>,
     pub(super) membership: Option<Bytes>,
     pub(super) sessions: OrdMap<Bytes, Arc<Session>>,
@@ -86,6 +90,7 @@ impl State {
             dropped_through,
             held_bytes: _,
             trimmed_through: _,
+            fence,
         } = self.position;
         StateView {
             applied,
@@ -98,15 +103,28 @@ impl State {
             message_count,
             message_bytes,
             dropped_through,
+            fence,
             origins: Arc::clone(&self.origins),
             membership: self.membership.clone(),
-            sessions: self.sessions.clone(),
+            sessions: self.sessions.by_client(),
+            connection_count: self.sessions.connection_count(),
             groups: self.groups.clone(),
             recent_changes: self.recent.changes(),
             view: self.layer.view(),
         }
     }
 }
+
+/// Kinds whose rows are digested, besides those of origins.
+const DIGESTED: [KeyKind; 7] = [
+    KeyKind::Topic,
+    KeyKind::Tombstone,
+    KeyKind::Session,
+    KeyKind::Subscription,
+    KeyKind::Will,
+    KeyKind::Group,
+    KeyKind::Message,
+];
 
 impl StateView {
     /// The value of `topic`.
@@ -170,6 +188,12 @@ impl StateView {
         self.membership.clone()
     }
 
+    /// Sessions, connected and not.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// The session of the client.
     #[must_use]
     pub fn session(&self, client_id: &[u8]) -> Option<Arc<Session>> {
@@ -193,7 +217,7 @@ impl StateView {
         for (node_id, row) in &*self.origins {
             sum.replace_row(&origin_key(*node_id), None, Some(&row.to_bytes()));
         }
-        for kind in [KeyKind::Topic, KeyKind::Tombstone, KeyKind::Group, KeyKind::Message] {
+        for kind in DIGESTED {
             let (lower, upper) = kind.range();
             for row in self.view.range(&lower, Some(&upper), Direction::Ascending) {
                 let (key, value) = row?;

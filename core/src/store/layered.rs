@@ -123,7 +123,8 @@ impl Layered {
 
     /// Sets `key` to `value`. Both are kept as they are: slices of a larger buffer keep that buffer alive.
     pub fn put(&mut self, key: Bytes, value: Bytes) {
-        self.set(key, Slot::Value(value));
+        let is_new = matches!(self.active.get(&key), Some(Slot::New(_))) && !self.is_hot(&key);
+        self.set(key, if is_new { Slot::New(value) } else { Slot::Value(value) });
     }
 
     /// Sets `key`, which has no value now, to `value`. What is put so and deleted before the next freeze is never written to
