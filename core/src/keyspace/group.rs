@@ -192,7 +192,7 @@ mod tests {
             &b"\x23"[..],
             b"\x22a",
             b"\x23a\0",
-            b"\x23\0123456789012",
+            b"\x23\x00123456789012",
             &returned[..20],
         ] {
             assert!(group_of_key(&Bytes::copy_from_slice(bad)).is_err(), "{bad:?}");

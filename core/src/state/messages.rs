@@ -71,7 +71,7 @@ impl TopicRecord {
 impl State {
     /// No persistent session needs a message up to here; `None`: nobody waits at all.
     ///
-    /// What sessions and groups hold ([`hold`](Self::hold)) is apart from it.
+    /// What sessions and groups hold, being on its way, is apart from it.
     #[must_use]
     pub fn low_water(&self) -> Option<MessagePosition> {
         // What retention has dropped nobody waits for any more, wherever the cursor is.

@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use super::group::Group;
 use super::interest::Wants;
-use super::receiver::{Receiver, receiver};
+use super::receiver::receiver;
 use super::waiting::PositionReader;
 use super::{ApplyError, Assigned, Change, State};
 use crate::keyspace::{FormatError, MessagePosition};
@@ -255,17 +255,10 @@ impl State {
         change: &Change,
         assigned: &mut Vec<Assigned>,
     ) -> Result<bool, ApplyError> {
-        let (Some(group), Some(session)) = (self.groups.get_mut(text), self.sessions.get(client_id)) else {
-            return Err(contradiction("has a member without a session"));
-        };
-        let Some(Receiver {
-            node_id,
-            fence,
-            subscription_id,
-            retain_as_published,
-        }) = receiver(&session, text)
-        else {
-            return Err(contradiction("has a member that is not connected"));
+        let session = self.sessions.get(client_id);
+        let receiver = session.and_then(|session| receiver(&session, text));
+        let (Some(group), Some(receiver)) = (self.groups.get_mut(text), receiver) else {
+            return Err(FormatError::new("shared group", "has a member that is not connected").into());
         };
         let qos = change.qos().min(group.qos_of(client_id).unwrap_or(0));
         group.latest = client_id.clone();
@@ -275,12 +268,12 @@ impl State {
             self.session_assigned(client_id, (change.position(), text.clone()), qos);
         }
         assigned.push(Assigned {
-            node_id,
-            fence,
+            node_id: receiver.node_id,
+            fence: receiver.fence,
             change: change.clone(),
             qos,
-            subscription_id,
-            retain_as_published,
+            subscription_id: receiver.subscription_id,
+            retain_as_published: receiver.retain_as_published,
         });
         Ok(qos > 0)
     }
@@ -338,8 +331,4 @@ impl State {
             compacted_revision: self.position.compacted_revision,
         })
     }
-}
-
-const fn contradiction(why: &'static str) -> ApplyError {
-    ApplyError::Format(FormatError::new("shared group", why))
 }

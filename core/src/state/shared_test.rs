@@ -458,7 +458,7 @@ const CLIENTS: [&str; 3] = ["a", "b", "c"];
 const GROUPS: [&str; 2] = ["$share/g/#", "$share/h/+"];
 const TOPICS: [&str; 3] = ["x", "x/y", "z"];
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     Connect(usize),
     Disconnect(usize),

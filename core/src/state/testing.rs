@@ -376,6 +376,7 @@ pub(super) fn verify_interest(state: &mut State) {
     store.write(without_meta.chain([position]).collect()).unwrap();
     let opened = open(&store);
     assert_eq!(format!("{:?}", state.interest), format!("{:?}", opened.interest));
+    assert_eq!(format!("{:?}", state.groups), format!("{:?}", opened.groups));
 }
 
 /// Checks that kept messages are counted, and that up to where they were trimmed only held ones are left.

@@ -16,7 +16,7 @@ use crate::topic::{TopicFilter, TopicName};
 const TOPICS: [&str; 5] = ["a", "a/b", "a/c", "b", "c/d"];
 const FILTERS: [&str; 6] = ["#", "a/#", "a/+", "b", "+", "+/d"];
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     Put {
         topic: usize,

@@ -107,14 +107,17 @@ impl Sessions {
 #[cfg(test)]
 impl Sessions {
     /// All that there is, in order.
-    pub(in crate::state) fn contents(&self) -> (Vec<Session>, Vec<(u64, Bytes)>, Vec<(u64, u64)>, Vec<(u64, Bytes)>) {
+    pub(in crate::state) fn contents(&self) -> impl PartialEq + std::fmt::Debug + use<> {
         let mut by_fence: Vec<_> = self.by_fence.iter().cloned().collect();
         by_fence.sort();
         (
-            self.by_client.values().map(|session| Session::clone(session)).collect(),
+            self.by_client
+                .values()
+                .map(|session| Session::clone(session))
+                .collect::<Vec<_>>(),
             by_fence,
-            self.by_node.iter().copied().collect(),
-            self.due.iter().cloned().collect(),
+            self.by_node.clone(),
+            self.due.clone(),
         )
     }
 }
