@@ -11,6 +11,7 @@
 //! | [`publish`] | events and their answers |
 //! | [`changes`] | the change feed |
 //! | [`cluster`] | members and their progress |
+//! | [`session`] | MQTT sessions |
 //! | [`problem`] | errors, RFC 9457 |
 //! | [`timestamp`] | times as text |
 
@@ -20,6 +21,7 @@ pub mod list;
 pub mod problem;
 pub mod publish;
 pub mod record;
+pub mod session;
 pub mod timestamp;
 pub mod write;
 

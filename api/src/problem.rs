@@ -60,6 +60,8 @@ problem_kinds! {
     RouteNotFound = "route-not-found", 404, "There is no such path";
     /// The topic holds no value.
     TopicNotFound = "topic-not-found", 404, "The topic holds no value";
+    /// The client has no session.
+    SessionNotFound = "session-not-found", 404, "The client has no session";
     /// The path exists, the method does not.
     MethodNotAllowed = "method-not-allowed", 405, "The path does not take this method";
     /// The request did not arrive in time.

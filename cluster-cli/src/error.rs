@@ -11,7 +11,7 @@ pub(crate) enum CliError {
     /// The arguments are wrong.
     #[error("{0}")]
     Usage(String),
-    /// The topic holds no value.
+    /// The topic holds no value, or the client has no session.
     #[error("{0}")]
     NotFound(String),
     /// No node could serve it. Nothing has happened.
@@ -39,7 +39,7 @@ impl From<Problem> for CliError {
     fn from(problem: Problem) -> Self {
         let text = format!("{}: {}", problem.title, problem.detail);
         match problem.kind() {
-            Some(ProblemKind::TopicNotFound) => Self::NotFound(text),
+            Some(ProblemKind::TopicNotFound | ProblemKind::SessionNotFound) => Self::NotFound(text),
             Some(ProblemKind::Unavailable | ProblemKind::TooManyRequests) => Self::Unavailable(text),
             Some(
                 ProblemKind::InvalidTopic

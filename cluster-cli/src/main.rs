@@ -112,6 +112,9 @@ mod tests {
             "banyanctl list",
             "banyanctl list a/+ --limit 10 --values --reverse",
             "banyanctl list --prefix a --start a/b --end a/c --count",
+            "banyanctl session list --limit 10",
+            "banyanctl session show sensor-7 -o json",
+            "banyanctl session kick sensor-7",
             "banyanctl watch a/# --since 0.7.1",
             "banyanctl watch --from-start",
         ] {
@@ -132,6 +135,8 @@ mod tests {
             "banyanctl delete a --dry-run",
             "banyanctl list a --prefix b",
             "banyanctl list --count --limit 7",
+            "banyanctl session",
+            "banyanctl session kick",
             "banyanctl watch --since 1 --from-start",
             "banyanctl status -o yaml",
         ] {

@@ -4,6 +4,7 @@ mod delete;
 mod get;
 mod list;
 mod put;
+mod session;
 mod status;
 mod watch;
 
@@ -26,6 +27,9 @@ pub(crate) enum Command {
     Delete(delete::Delete),
     /// List topics, of one moment
     List(list::List),
+    /// Look at MQTT sessions, and end them
+    #[command(subcommand)]
+    Session(session::Session),
     /// Print changes as they happen; with -o json one object per line
     Watch(watch::Watch),
 }
@@ -39,6 +43,7 @@ impl Command {
             Self::Put(put) => put.run(client, output),
             Self::Delete(delete) => delete.run(client, output),
             Self::List(list) => list.run(client, output),
+            Self::Session(session) => session.run(client, output),
             Self::Watch(watch) => watch.run(client, output),
         }
     }
