@@ -17,6 +17,7 @@
 //! | [`changes`] | the bounded ring of recent changes |
 //! | [`origin`] | this node's stream of command batches |
 //! | [`broker`] | connected clients, subscription index, fan-out |
+//! | [`session`] | live connections, and what persistent sessions are owed |
 //! | [`service`] | the one door for both transports |
 //! | [`mqtt`], [`http`] | listeners, tasks, routes |
 //! | [`server`] | wiring, ordered start and stop |
@@ -37,6 +38,7 @@ pub mod peer;
 pub mod playground;
 pub mod server;
 pub mod service;
+pub mod session;
 pub mod settings;
 pub mod simulation;
 pub mod storage;

@@ -1,7 +1,7 @@
 //! A node put together: opened from the bottom up, stopped from the top down.
 //!
 //! Start: log and state are opened and replayed, the peer port answers, then clients are let in. Stop: no new clients; those
-//! connected are told (DISCONNECT 0x8B) once what they had sent is acknowledged; leadership is handed over; Raft stops; a last
+//! connected are told (DISCONNECT 0x8B) once what they had sent is acknowledged, and the cluster hears of it; leadership is handed over; Raft stops; a last
 //! checkpoint is written and the log is closed cleanly.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banyan_core::mqtt::reason::ReasonCode;
+use banyan_core::state::Retention;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,8 @@ use crate::origin::{Origin, message};
 use crate::peer::{self, Lane, Peers};
 use crate::service::peer_requests::PeerRequests;
 use crate::service::{Identity, Service, ServiceSettings};
+use crate::session::observer::Observer;
+use crate::session::{Registry, TakeView, backlog, housekeeping};
 use crate::settings::{Entry, Settings};
 use crate::storage::disk::Disk;
 use crate::storage::log::LogSettings;
@@ -35,6 +38,8 @@ use crate::{http, mqtt};
 
 /// How long clients may take to go when the node stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long the cluster may take to hear that the clients have gone when the node stops.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the hand-over of leadership may take when the node stops.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Block cache of the state store.
@@ -109,6 +114,7 @@ pub struct Server {
     service: Service,
     replica: Arc<Replica>,
     origin: Origin,
+    registry: Registry,
     broker: Arc<Broker>,
     fatal: Fatal,
     mqtt_addresses: Vec<SocketAddr>,
@@ -151,18 +157,31 @@ impl Server {
                 }
             })
         };
+        let broker = Arc::new(Broker::new());
+        let registry = Registry::new(node_id, Arc::clone(&broker));
+        let observer = Observer {
+            origin: origin.clone(),
+            registry: registry.clone(),
+        };
         let replica = Replica::open(
             replica_settings(&settings, components.random.next_u64()),
             &settings.data_dir,
             &components,
             peers.clone(),
-            Arc::new(origin.clone()),
+            Arc::new(observer),
             reject,
             fatal.clone(),
         )
         .await?;
-        let broker = Arc::new(Broker::new(replica.opened_revision()));
+        broker.start_after(replica.opened_revision());
         tokio::spawn(Arc::clone(&broker).dispatch(Arc::clone(replica.ring())));
+        let take_view: TakeView = {
+            let replica = Arc::clone(&replica);
+            Arc::new(move || replica.view())
+        };
+        registry.start(origin.clone(), Arc::clone(&take_view));
+        tokio::spawn(backlog::run(Arc::clone(&broker), take_view, fatal.clone()));
+        tokio::spawn(housekeeping::run(Arc::clone(&broker), origin.clone()));
 
         let stop_peers = CancellationToken::new();
         let raft_server = RaftServer::new(replica.raft().clone(), replica.store());
@@ -196,6 +215,7 @@ impl Server {
         };
         let service_settings = ServiceSettings {
             read_timeout: READ_TIMEOUT,
+            write_timeout: Duration::from_millis(settings.write_timeout_ms),
             identity,
         };
         let service = Service::new(
@@ -203,6 +223,7 @@ impl Server {
             components,
             Arc::clone(&replica),
             origin.clone(),
+            registry.clone(),
             Arc::clone(&broker),
             peers,
         );
@@ -240,6 +261,7 @@ impl Server {
             service,
             replica,
             origin,
+            registry,
             broker,
             fatal,
             mqtt_addresses,
@@ -287,6 +309,13 @@ impl Server {
         if tokio::time::timeout(DRAIN_TIMEOUT, self.clients.wait()).await.is_err() {
             tracing::warn!("some clients did not go in time");
             self.broker.close_all(ReasonCode::ServerShuttingDown);
+        }
+        // Otherwise their wills and sessions would wait until the node is given up for lost.
+        if tokio::time::timeout(FAREWELL_TIMEOUT, self.registry.settled())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the cluster has not heard of all clients that have gone");
         }
         self.origin.close();
         if tokio::time::timeout(HAND_OVER_TIMEOUT, self.replica.transfer_leadership())
@@ -340,6 +369,11 @@ fn replica_settings(settings: &Settings, random: u64) -> ReplicaSettings {
         cache_bytes: CACHE_BYTES,
         election_timeout_ms: (settings.election_timeout_min_ms, settings.election_timeout_max_ms),
         heartbeat_ms: settings.heartbeat_ms,
+        retention: Retention {
+            keep_bytes: settings.message_keep_bytes,
+            keep_us: settings.message_keep_s.saturating_mul(1_000_000),
+        },
+        node_lost: Duration::from_secs(settings.node_lost_s),
     }
 }
 

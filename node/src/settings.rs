@@ -84,8 +84,18 @@ pub struct Settings {
     pub keep_alive_max_s: u16,
     /// Time a client has to finish CONNECT, milliseconds.
     pub connect_timeout_ms: u64,
-    /// What may wait to be sent to one client, bytes. Beyond it QoS 0 messages are dropped, then the client is closed.
+    /// What may wait to be sent to one client, bytes. Beyond it QoS 0 messages are dropped, then the client is closed; that of a
+    /// persistent session is served from what is stored instead.
     pub outbound_bytes_max: usize,
+    /// Longest Session Expiry Interval granted, seconds.
+    pub session_expiry_max_s: u32,
+    /// Messages kept for sessions that have not had them, bytes. The leader's setting holds.
+    pub message_keep_bytes: u64,
+    /// Age at which a message kept for a session is dropped, seconds. The leader's setting holds.
+    pub message_keep_s: u64,
+    /// How long a node may be out of touch with the leader before its clients count as disconnected, seconds. The leader's
+    /// setting holds.
+    pub node_lost_s: u64,
     /// How long a frozen view may be read (retained delivery, list cursor) since it was last used, seconds.
     pub view_lease_s: u64,
     /// Size of one segment file of the Raft log, bytes.

@@ -214,6 +214,10 @@ impl Groups {
         Some(group)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.filters.is_empty()
+    }
+
     /// Texts of the groups that `topic` is for.
     pub(super) fn matching(&self, topic: &TopicName) -> BTreeSet<Bytes> {
         let mut texts = BTreeSet::new();

@@ -168,6 +168,12 @@ impl State {
         Ok(())
     }
 
+    /// Whether there are shared subscriptions.
+    #[must_use]
+    pub fn has_groups(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
     /// Whether an `Assign` would find a member with room for something that waits.
     #[must_use]
     pub fn assign_due(&self) -> bool {

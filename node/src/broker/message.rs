@@ -1,13 +1,16 @@
 //! A message on its way to subscribers: made once, encoded once for all that agree in version, QoS and RETAIN.
 
 use banyan_core::command::Event;
-use banyan_core::keyspace::TopicRecord;
+use banyan_core::keyspace::{MessagePosition, TopicRecord};
 use banyan_core::metadata::Metadata;
 use banyan_core::mqtt::connection::deliver::{Annotations, MessageTemplates, OutgoingMessage};
 use banyan_core::mqtt::packet::QoS;
 use banyan_core::state::{Change, ChangeKind};
 use banyan_core::topic::TopicName;
 use bytes::Bytes;
+
+/// Where the marker is published.
+const MARKER_TOPIC: &str = "$SYS/marker";
 
 /// What a message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +31,7 @@ pub struct Message {
     publisher: Bytes,
     qos: QoS,
     retain: bool,
-    revision: Option<u64>,
+    position: Option<MessagePosition>,
     timestamp_us: Option<u64>,
     expires_at_us: Option<u64>,
     /// Log time for which the templates are encoded.
@@ -36,7 +39,18 @@ pub struct Message {
     templates: MessageTemplates,
 }
 
-fn qos_of(qos: u8) -> QoS {
+/// Where a change stands among all messages.
+#[must_use]
+pub fn position_of(change: &Change) -> MessagePosition {
+    MessagePosition {
+        revision: change.revision,
+        ordinal: change.ordinal,
+    }
+}
+
+/// The QoS of a command.
+#[must_use]
+pub fn qos_of(qos: u8) -> QoS {
     match qos {
         0 => QoS::AtMostOnce,
         1 => QoS::AtLeastOnce,
@@ -64,14 +78,14 @@ impl Message {
                 publisher: publisher.clone(),
                 qos: qos_of(*qos),
                 retain: true,
-                revision: Some(change.revision),
+                position: Some(position_of(change)),
                 timestamp_us: Some(*timestamp_us),
                 expires_at_us: None,
                 made_at_us: log_time_us,
                 templates: MessageTemplates::new(),
             },
             ChangeKind::Event { event, received_at_us } => Self {
-                revision: Some(change.revision),
+                position: Some(position_of(change)),
                 ..Self::of_event(event.clone(), *received_at_us)
             },
         }
@@ -88,7 +102,10 @@ impl Message {
             publisher: record.publisher_bytes(),
             qos: qos_of(record.qos()),
             retain: true,
-            revision: Some(record.revision()),
+            position: Some(MessagePosition {
+                revision: record.revision(),
+                ordinal: record.ordinal(),
+            }),
             timestamp_us: Some(record.timestamp_us()),
             expires_at_us: record.expires_at_us(),
             made_at_us: log_time_us,
@@ -98,7 +115,7 @@ impl Message {
 
     /// A deletion that a resuming subscriber has missed, sent as an empty retained message.
     #[must_use]
-    pub fn of_tombstone(topic: &TopicName, revision: u64, timestamp_us: u64) -> Self {
+    pub fn of_tombstone(topic: &TopicName, position: MessagePosition, timestamp_us: u64) -> Self {
         Self {
             kind: Kind::State,
             topic: topic.clone(),
@@ -107,7 +124,7 @@ impl Message {
             publisher: Bytes::new(),
             qos: QoS::AtLeastOnce,
             retain: true,
-            revision: Some(revision),
+            position: Some(position),
             timestamp_us: Some(timestamp_us),
             expires_at_us: None,
             made_at_us: 0,
@@ -129,7 +146,7 @@ impl Message {
             publisher: event.publisher,
             qos: qos_of(event.qos),
             retain: false,
-            revision: None,
+            position: None,
             timestamp_us: None,
             expires_at_us,
             made_at_us: received_at_us,
@@ -178,10 +195,16 @@ impl Message {
         self.retain
     }
 
-    /// Revision, unless it did not go through the log.
+    /// Where it stands among all messages, unless it did not go through the log.
+    #[must_use]
+    pub fn position(&self) -> Option<MessagePosition> {
+        self.position
+    }
+
+    /// Its revision, unless it did not go through the log.
     #[must_use]
     pub fn revision(&self) -> Option<u64> {
-        self.revision
+        self.position.map(|position| position.revision)
     }
 
     /// Memory it holds, bytes, roughly.
@@ -210,7 +233,37 @@ impl Message {
             is_fresh = left_s == seconds_left(expires_at_us, self.made_at_us);
             message_expiry_s = Some(left_s);
         }
+        let outgoing = self.encoded_with(qos, retain, subscription_ids, message_expiry_s);
         Some(OutgoingMessage {
+            templates: is_fresh.then_some(&self.templates),
+            ..outgoing
+        })
+    }
+
+    /// The message once more for a subscriber that it was sent to before: as its delivery has begun, it is completed even if it
+    /// has expired since [MQTT-4.4.0-1].
+    #[must_use]
+    pub fn resent<'a>(
+        &'a self,
+        qos: QoS,
+        retain: bool,
+        subscription_ids: &'a [u32],
+        now_us: u64,
+    ) -> OutgoingMessage<'a> {
+        let message_expiry_s = self
+            .expires_at_us
+            .map(|expires_at_us| seconds_left(expires_at_us, now_us));
+        self.encoded_with(qos, retain, subscription_ids, message_expiry_s)
+    }
+
+    fn encoded_with<'a>(
+        &'a self,
+        qos: QoS,
+        retain: bool,
+        subscription_ids: &'a [u32],
+        message_expiry_s: Option<u32>,
+    ) -> OutgoingMessage<'a> {
+        OutgoingMessage {
             topic: &self.topic,
             payload: &self.payload,
             metadata: &self.metadata,
@@ -218,14 +271,35 @@ impl Message {
             retain,
             subscription_ids,
             message_expiry_s,
-            annotations: match (self.revision, self.timestamp_us) {
+            annotations: match (self.revision(), self.timestamp_us) {
                 (Some(revision), Some(timestamp_us)) => Some(Annotations { revision, timestamp_us }),
                 _ => None,
             },
             user_properties: &[],
-            templates: is_fresh.then_some(&self.templates),
-        })
+            templates: None,
+        }
     }
+}
+
+/// Gives `send` the marker behind the retained messages of `revision`: the `marker=on` of a SUBSCRIBE.
+pub fn send_marker(revision: u64, subscription_id: Option<u32>, reset: bool, send: impl FnOnce(&OutgoingMessage<'_>)) {
+    let Ok(topic) = TopicName::parse(MARKER_TOPIC) else {
+        return;
+    };
+    let revision = revision.to_string();
+    let user_properties = [("revision", revision.as_str()), ("reset", "on")];
+    send(&OutgoingMessage {
+        topic: &topic,
+        payload: &Bytes::new(),
+        metadata: &Metadata::default(),
+        qos: QoS::AtMostOnce,
+        retain: false,
+        subscription_ids: subscription_id.as_slice(),
+        message_expiry_s: None,
+        annotations: None,
+        user_properties: &user_properties[..if reset { 2 } else { 1 }],
+        templates: None,
+    });
 }
 
 /// What is left of a Message Expiry Interval [MQTT-3.3.2-6], seconds, rounded up; 0: it has passed.

@@ -4,14 +4,22 @@
 //! once, and hands every connection one list a log entry. A subscription takes its view of the state while the index is
 //! locked, so that every change is either in the view or dispatched to it, and never both.
 //!
+//! A persistent session begins, and goes on when it reads too slowly, *behind*: the dispatcher passes it over, and its outbox is
+//! filled from what is stored, by one scan for all of them ([`Broker::feed_lagging`]). When the scan has come to the end, the
+//! session joins those whom the dispatcher fills, under the same lock, so again without a gap or a double.
+//!
 //! | module | responsibility |
 //! |---|---|
 //! | `message` | a message on its way to subscribers, encoded once |
 //! | `outbox` | what one connection has yet to send, bounded |
-//! | this one | clients, subscriptions, dispatch |
+//! | `index` | who subscribes to what |
+//! | `lagging` | filling those that are behind |
+//! | this one | connections, subscriptions, dispatch |
 
 #[cfg(test)]
 mod broker_test;
+mod index;
+mod lagging;
 mod message;
 mod outbox;
 
@@ -20,14 +28,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use banyan_core::command::Event;
+use banyan_core::keyspace::MessagePosition;
 use banyan_core::mqtt::packet::QoS;
 use banyan_core::mqtt::reason::ReasonCode;
 use banyan_core::state::StateView;
-use banyan_core::topic::{FilterTrie, TopicFilter};
-use bytes::Bytes;
+use banyan_core::topic::TopicFilter;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
-pub use message::Message;
+pub use index::SubscriptionOptions;
+use index::{Index, Shares};
+pub use lagging::Turns;
+pub use message::{Message, qos_of, send_marker};
 pub use outbox::{Delivery, Item, Outbox};
 
 use crate::changes::{ChangeBatch, ChangeRing, Read};
@@ -35,133 +47,68 @@ use crate::changes::{ChangeBatch, ChangeRing, Read};
 /// Batches that the dispatcher takes from the ring at a time.
 const DISPATCH_BATCHES_MAX: usize = 64;
 
-/// Names a connection on this node, never twice in a process.
+/// Names a connection: its fence, which no other connection in the cluster ever has.
 pub type ConnectionId = u64;
 
-/// How a filter is subscribed (§3.8.3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SubscriptionOptions {
-    /// Most QoS of a delivery.
-    pub qos: QoS,
-    /// Not what the client published itself.
-    pub no_local: bool,
-    /// Keep RETAIN as it was published.
-    pub retain_as_published: bool,
-    /// Subscription Identifier.
-    pub subscription_id: Option<u32>,
-}
-
-struct Subscription {
-    outbox: Arc<Outbox>,
-    options: SubscriptionOptions,
-    /// What happened up to here is not delivered: it is in the view with which the filter was first subscribed, or was over.
-    after: u64,
-}
-
-/// What the dispatcher and subscribing connections share.
-struct Index {
-    subscriptions: FilterTrie<ConnectionId, Subscription>,
-    /// Everything up to this revision is in the outboxes it belongs to.
-    dispatched_revision: u64,
-    /// Replays whose view is ahead of the dispatcher: (revision of the view, outbox, replay).
-    waiting_replays: Vec<(u64, Arc<Outbox>, u64)>,
-}
-
-/// The clients and subscriptions of this node.
+/// The connections and subscriptions of this node.
 pub struct Broker {
     index: Mutex<Index>,
-    clients: Mutex<BTreeMap<Bytes, Arc<Outbox>>>,
-    connections: AtomicU64,
+    connections: Mutex<BTreeMap<ConnectionId, Arc<Outbox>>>,
+    /// Wakes the scan for those that are behind.
+    backlog: Arc<Notify>,
     delivered: AtomicU64,
     dropped: AtomicU64,
-}
-
-/// One connection's share of a dispatch.
-type Shares = BTreeMap<ConnectionId, (Arc<Outbox>, Vec<Delivery>)>;
-
-/// The subscriptions of one connection that match one message, merged.
-struct Match {
-    outbox: Arc<Outbox>,
-    qos: QoS,
-    retain: bool,
-    subscription_ids: Vec<u32>,
-}
-
-impl Index {
-    /// Whether replays have their place behind the changes up to `revision`.
-    fn places_replays(&self, revision: u64) -> bool {
-        self.waiting_replays.iter().any(|(awaited, ..)| *awaited <= revision)
-    }
-
-    /// Notes that everything up to `revision` is on its way; what waits for it gets its place.
-    fn dispatched(&mut self, revision: u64) {
-        self.dispatched_revision = self.dispatched_revision.max(revision);
-        let dispatched_revision = self.dispatched_revision;
-        self.waiting_replays.retain(|(revision, outbox, replay)| {
-            let waits = *revision > dispatched_revision;
-            if !waits {
-                outbox.push_replay(*replay);
-            }
-            waits
-        });
-    }
+    fallen_behind: AtomicU64,
+    gaps: AtomicU64,
 }
 
 impl Broker {
-    /// No clients yet. The dispatcher will start from the changes after `revision`.
+    /// No clients yet.
     #[must_use]
-    pub fn new(revision: u64) -> Self {
-        let index = Index {
-            subscriptions: FilterTrie::new(),
-            dispatched_revision: revision,
-            waiting_replays: Vec::new(),
-        };
+    pub fn new() -> Self {
         Self {
-            index: Mutex::new(index),
-            clients: Mutex::default(),
-            connections: AtomicU64::new(0),
+            index: Mutex::new(Index::new()),
+            connections: Mutex::default(),
+            backlog: Arc::default(),
             delivered: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            fallen_behind: AtomicU64::new(0),
+            gaps: AtomicU64::new(0),
         }
     }
 
-    /// A new connection's id.
-    pub fn next_connection_id(&self) -> ConnectionId {
-        self.connections.fetch_add(1, Ordering::Relaxed) + 1
+    /// The dispatcher will start from the changes after `revision`.
+    pub fn start_after(&self, revision: u64) {
+        self.index.lock().dispatched(revision);
     }
 
-    /// Makes `outbox` the connection of its client identifier; an older connection is closed with 0x8E.
+    /// Takes a connection up: from now on it can be found and closed.
     pub fn register(&self, outbox: &Arc<Outbox>) {
-        let older = self
-            .clients
-            .lock()
-            .insert(outbox.client_id().clone(), Arc::clone(outbox));
-        if let Some(older) = older {
-            older.close(ReasonCode::SessionTakenOver);
-        }
+        self.connections.lock().insert(outbox.id(), Arc::clone(outbox));
     }
 
-    /// Forgets a connection and its subscriptions to `filters`.
-    pub fn disconnect<'a>(&self, outbox: &Arc<Outbox>, filters: impl IntoIterator<Item = &'a TopicFilter>) {
-        {
-            let mut clients = self.clients.lock();
-            if clients
-                .get(outbox.client_id())
-                .is_some_and(|current| current.id() == outbox.id())
-            {
-                clients.remove(outbox.client_id());
-            }
-        }
-        let subscriptions = &mut self.index.lock().subscriptions;
-        for filter in filters {
-            subscriptions.remove(filter, &outbox.id());
-        }
+    /// Forgets a connection and its subscriptions.
+    pub fn disconnect(&self, id: ConnectionId) {
+        self.connections.lock().remove(&id);
+        self.index.lock().remove(id);
+    }
+
+    /// The connection `id`, if it is one of this node's.
+    #[must_use]
+    pub fn connection(&self, id: ConnectionId) -> Option<Arc<Outbox>> {
+        self.connections.lock().get(&id).cloned()
+    }
+
+    /// All connections.
+    #[must_use]
+    pub fn connections(&self) -> Vec<Arc<Outbox>> {
+        self.connections.lock().values().cloned().collect()
     }
 
     /// Connected clients.
     #[must_use]
     pub fn client_count(&self) -> usize {
-        self.clients.lock().len()
+        self.connections.lock().len()
     }
 
     /// Messages handed to connections so far.
@@ -176,10 +123,27 @@ impl Broker {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// How often a connected session fell behind so far, since it read too slowly.
+    #[must_use]
+    pub fn fallen_behind_count(&self) -> u64 {
+        self.fallen_behind.load(Ordering::Relaxed)
+    }
+
+    /// How often a session was told so far that messages are gone that it had not had.
+    #[must_use]
+    pub fn gap_count(&self) -> u64 {
+        self.gaps.load(Ordering::Relaxed)
+    }
+
+    /// What wakes the scan for those that are behind.
+    #[must_use]
+    pub fn backlog(&self) -> &Arc<Notify> {
+        &self.backlog
+    }
+
     /// Closes every connection with `reason`.
     pub fn close_all(&self, reason: ReasonCode) {
-        let clients: Vec<_> = self.clients.lock().values().cloned().collect();
-        clients.iter().for_each(|outbox| outbox.close(reason));
+        self.connections().iter().for_each(|outbox| outbox.close(reason));
     }
 
     /// Subscribes `outbox` and takes the view from which its retained messages are sent: what is later than the view is
@@ -197,27 +161,53 @@ impl Broker {
         let mut index = self.index.lock();
         let view = take_view();
         for (filter, options) in filters {
-            let former = index.subscriptions.remove(filter, &outbox.id());
-            let subscription = Subscription {
-                outbox: Arc::clone(outbox),
-                options,
-                after: former.map_or(view.revision, |former| former.after),
-            };
-            index.subscriptions.insert(filter, outbox.id(), subscription);
+            index.subscribe(outbox.id(), filter, options, view.revision);
         }
-        if view.revision <= index.dispatched_revision {
-            outbox.push_replay(replay);
-        } else {
-            index.waiting_replays.push((view.revision, Arc::clone(outbox), replay));
-        }
+        index.place_replay(outbox, replay, view.revision);
         view
+    }
+
+    /// Lets a connection subscribe, and takes up the subscriptions that its session brings with it: each from behind a revision.
+    /// `replays` get their places, each behind everything up to a position, in this order.
+    pub fn attach<'a>(
+        &self,
+        outbox: &Arc<Outbox>,
+        filters: impl IntoIterator<Item = (&'a TopicFilter, SubscriptionOptions, u64)>,
+        replays: impl IntoIterator<Item = (u64, MessagePosition)>,
+    ) {
+        let mut index = self.index.lock();
+        let mut filters = filters.into_iter().peekable();
+        if outbox.is_persistent() && filters.peek().is_none() {
+            // Nothing that is stored is for it.
+            outbox.go_live(index.dispatched_revision);
+        }
+        index.insert(outbox);
+        for (filter, options, after) in filters {
+            index.subscribe(outbox.id(), filter, options, after);
+        }
+        for (replay, position) in replays {
+            outbox.push_replay(replay, position);
+        }
+        drop(index);
+        self.backlog.notify_one();
+    }
+
+    /// Persistent sessions that have had everything up to a revision while the state does not know it.
+    #[must_use]
+    pub fn idle_sessions(&self) -> (u64, Vec<Arc<Outbox>>) {
+        let index = self.index.lock();
+        let revision = index.dispatched_revision;
+        let idle = index
+            .outboxes()
+            .filter(|outbox| outbox.is_persistent() && outbox.may_be_told(revision));
+        (revision, idle.cloned().collect())
     }
 
     /// Ends subscriptions: nothing further is put into the outbox for them.
     pub fn unsubscribe<'a>(&self, outbox: &Arc<Outbox>, filters: impl IntoIterator<Item = &'a TopicFilter>) {
-        let subscriptions = &mut self.index.lock().subscriptions;
+        let mut index = self.index.lock();
         for filter in filters {
-            subscriptions.remove(filter, &outbox.id());
+            index.unsubscribe(outbox.id(), filter);
         }
     }
 
@@ -225,9 +215,27 @@ impl Broker {
     pub fn dispatch_event(&self, event: Event, received_at_us: u64) {
         let mut shares = Shares::new();
         let message = Message::of_event(event, received_at_us);
-        let index = self.index.lock();
-        match_message(&index.subscriptions, message, &mut shares);
-        self.hand_out(shares);
+        let mut index = self.index.lock();
+        let missed = index.count_missed(&message);
+        self.dropped.fetch_add(missed, Ordering::Relaxed);
+        index.match_live(message, &mut shares);
+        self.hand_out(&mut index, shares);
+    }
+
+    /// Delivers an event of QoS 0, which is not in the log, to the connection `id`, which a shared subscription has chosen.
+    pub fn deliver_event(&self, id: ConnectionId, subscription_id: Option<u32>, event: Event, received_at_us: u64) {
+        let Some(outbox) = self.connection(id) else {
+            return;
+        };
+        let pushed = outbox.push(vec![Delivery {
+            message: Arc::new(Message::of_event(event, received_at_us).detach()),
+            qos: QoS::AtMostOnce,
+            retain: false,
+            subscription_ids: subscription_id.into_iter().collect(),
+            shared: true,
+        }]);
+        self.delivered.fetch_add(pushed.taken, Ordering::Relaxed);
+        self.dropped.fetch_add(pushed.dropped, Ordering::Relaxed);
     }
 
     /// Delivers everything that `ring` has held since the process began, and will hold, for as long as the process lives.
@@ -237,12 +245,7 @@ impl Broker {
         loop {
             match ring.read(position, DISPATCH_BATCHES_MAX) {
                 Read::Gap { next, revision } => {
-                    tracing::warn!(
-                        revision,
-                        "changes were skipped: connections that may have missed some are closed"
-                    );
-                    self.close_all(ReasonCode::QuotaExceeded);
-                    self.index.lock().dispatched(revision);
+                    self.skip_through(revision);
                     position = next;
                 }
                 Read::Batches(batches, _) if batches.is_empty() => {
@@ -260,17 +263,36 @@ impl Broker {
         }
     }
 
+    /// Changes up to `revision` cannot be dispatched any more: those who may have missed some are closed, except persistent
+    /// sessions, which get them from what is stored.
+    fn skip_through(&self, revision: u64) {
+        tracing::warn!(
+            revision,
+            "changes were skipped: connections that may have missed some are closed"
+        );
+        let mut index = self.index.lock();
+        let dispatched_revision = index.dispatched_revision;
+        let outboxes: Vec<_> = index.outboxes().cloned().collect();
+        for outbox in outboxes {
+            if outbox.is_persistent() {
+                outbox.fall_behind(dispatched_revision);
+                index.set_behind(outbox.id(), true);
+            } else {
+                outbox.close(ReasonCode::QuotaExceeded);
+            }
+        }
+        index.dispatched(revision);
+        drop(index);
+        self.backlog.notify_one();
+    }
+
     fn dispatch_batches(&self, batches: &[Arc<ChangeBatch>]) {
         let mut index = self.index.lock();
         let mut shares = Shares::new();
         for batch in batches {
             for change in &batch.changes {
-                if !index.subscriptions.is_empty() {
-                    match_message(
-                        &index.subscriptions,
-                        Message::of_change(change, batch.log_time_us),
-                        &mut shares,
-                    );
+                if index.has_live_subscriptions() {
+                    index.match_live(Message::of_change(change, batch.log_time_us), &mut shares);
                 }
             }
             let Some(revision) = batch.changes.last().map(|change| change.revision) else {
@@ -278,73 +300,26 @@ impl Broker {
             };
             if index.places_replays(revision) {
                 // What comes later than their view must not get in front of them: the client would end with the older value.
-                self.hand_out(std::mem::take(&mut shares));
+                self.hand_out(&mut index, std::mem::take(&mut shares));
             }
             index.dispatched(revision);
         }
-        self.hand_out(shares);
+        self.hand_out(&mut index, shares);
     }
 
-    fn hand_out(&self, shares: Shares) {
-        let (mut delivered, mut dropped) = (0, 0);
-        for (outbox, deliveries) in shares.into_values() {
+    fn hand_out(&self, index: &mut Index, shares: Shares) {
+        let (mut delivered, mut dropped, mut fallen_behind) = (0, 0, 0);
+        for (id, (outbox, deliveries)) in shares {
             let pushed = outbox.push(deliveries);
             delivered += pushed.taken;
             dropped += pushed.dropped;
+            if pushed.is_behind {
+                fallen_behind += 1;
+                index.set_behind(id, true);
+            }
         }
         self.delivered.fetch_add(delivered, Ordering::Relaxed);
         self.dropped.fetch_add(dropped, Ordering::Relaxed);
-    }
-}
-
-fn match_message(subscriptions: &FilterTrie<ConnectionId, Subscription>, message: Message, shares: &mut Shares) {
-    let mut matches: BTreeMap<ConnectionId, Match> = BTreeMap::new();
-    subscriptions.for_each_match(message.topic(), &mut |id, subscription| {
-        if !subscription.wants(&message) {
-            return;
-        }
-        let options = &subscription.options;
-        let merged = matches.entry(*id).or_insert_with(|| Match {
-            outbox: Arc::clone(&subscription.outbox),
-            qos: QoS::AtMostOnce,
-            retain: false,
-            subscription_ids: Vec::new(),
-        });
-        // Overlapping subscriptions: one delivery with the greatest QoS and all identifiers (§3.3.4).
-        merged.qos = merged.qos.max(options.qos.min(message.qos()));
-        merged.retain |= options.retain_as_published && message.retain();
-        merged.subscription_ids.extend(options.subscription_id);
-    });
-    if matches.is_empty() {
-        return;
-    }
-    let message = Arc::new(message.detach());
-    for (id, merged) in matches {
-        let Match {
-            outbox,
-            qos,
-            retain,
-            subscription_ids,
-        } = merged;
-        let delivery = Delivery {
-            message: Arc::clone(&message),
-            qos,
-            retain,
-            subscription_ids,
-        };
-        shares
-            .entry(id)
-            .or_insert_with(|| (outbox, Vec::new()))
-            .1
-            .push(delivery);
-    }
-}
-
-impl Subscription {
-    fn wants(&self, message: &Message) -> bool {
-        if self.options.no_local && message.publisher() == self.outbox.client_id() {
-            return false;
-        }
-        message.revision().is_none_or(|revision| revision > self.after)
+        self.fallen_behind.fetch_add(fallen_behind, Ordering::Relaxed);
     }
 }

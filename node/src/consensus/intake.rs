@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banyan_core::command::{Batch, BatchId, EntryBuilder, Item};
-use banyan_core::limits::{COMPACTION_CHUNK_TOMBSTONES_MAX, ENTRY_BYTES_TARGET, EXPIRY_CHUNK_TOPICS_MAX};
+use banyan_core::limits::ENTRY_BYTES_TARGET;
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use openraft::Raft;
@@ -22,6 +22,7 @@ use openraft::type_config::alias::CommittedLeaderIdOf;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::housekeeping::House;
 use super::state_machine::{SharedState, StateMachine};
 use super::types::{EntryData, NodeId, TypeConfig};
 use crate::components::Clock;
@@ -30,7 +31,7 @@ use crate::fatal::FatalError;
 /// Entries proposed and not yet applied by the leader, before more submissions are taken: one on its way, one behind it;
 /// more would only make entries smaller.
 const ENTRIES_IN_FLIGHT_MAX: usize = 2;
-/// How often the leader looks for expired records and old tombstones.
+/// How often the leader looks for what is due.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(200);
 /// How far log time may run ahead of, or behind, the leader's monotonic clock within a term, microseconds.
 const LOG_TIME_DRIFT_MAX_US: u64 = 1_000_000;
@@ -69,12 +70,14 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     mut submissions: mpsc::UnboundedReceiver<Submission>,
     reject: Reject,
+    house: House,
 ) {
     let mut intake = Intake {
         shared,
         raft,
         clock,
         reject,
+        house,
         term: None,
         in_flight: FuturesUnordered::new(),
         keeps_house: false,
@@ -102,6 +105,7 @@ struct Intake {
     raft: Raft<TypeConfig, StateMachine>,
     clock: Arc<dyn Clock>,
     reject: Reject,
+    house: House,
     term: Option<Term>,
     /// Entries proposed and not yet applied here.
     in_flight: FuturesUnordered<Written>,
@@ -345,34 +349,14 @@ impl Intake {
         let Some(term) = self.lead() else {
             return;
         };
-        let now_us = term.time.stamp(wall_us);
-        let due = {
-            let state = self.shared.state.lock();
-            state
-                .next_expiry_us()
-                .and_then(|next| Ok((next.is_some_and(|at| at <= now_us), state.compaction_due()?)))
-        };
-        let (expiry, compaction) = match due {
-            Ok(due) => due,
-            Err(error) => {
-                self.shared.fatal.stop(FatalError::Storage(error.to_string()));
-                return;
+        let (now_us, led_since) = (term.time.stamp(wall_us), term.time.start);
+        match self.house.due(now_us, led_since) {
+            Ok(entry) if entry.is_empty() => {}
+            Ok(entry) => {
+                self.keeps_house = true;
+                self.propose(entry, Vec::new()).await;
             }
-        };
-        let mut entry = EntryBuilder::new();
-        if expiry {
-            entry.push_item(&Item::Expire {
-                limit: EXPIRY_CHUNK_TOPICS_MAX,
-            });
-        }
-        if compaction {
-            entry.push_item(&Item::Compact {
-                limit: COMPACTION_CHUNK_TOMBSTONES_MAX,
-            });
-        }
-        if !entry.is_empty() {
-            self.keeps_house = true;
-            self.propose(entry, Vec::new()).await;
+            Err(error) => self.shared.fatal.stop(FatalError::Storage(error.to_string())),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! | [`checkpoint`], [`checkpoint_mark`] | writing the state to the store, and purging the log behind it |
 //! | [`snapshot`], [`network`] | what travels between nodes, on [`crate::peer`] |
 //! | [`intake`] | the leader's end of the origin streams: from batches to log entries |
+//! | [`housekeeping`] | what the leader does as time passes |
 //! | [`read_index`] | linearizable reads on any node |
 //! | [`replica`] | all of it together: this node's copy of the shard |
 //! | [`runtime`] | the tasks, time and chance that openraft is given |
@@ -15,6 +16,7 @@
 
 pub mod checkpoint;
 pub mod checkpoint_mark;
+pub mod housekeeping;
 pub mod intake;
 pub mod log_store;
 pub mod network;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use banyan_core::state::{State, StateView};
+use banyan_core::state::{Retention, State, StateView};
 use banyan_core::store::Store;
 use bytes::Bytes;
 use openraft::async_runtime::Instant as _;
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::checkpoint;
 use super::checkpoint_mark::CheckpointMark;
+use super::housekeeping::House;
 use super::intake::{self, Reject, Submission};
 use super::log_store::{LogHandle, LogStore, to_entry_id};
 use super::network::NetworkFactory;
@@ -66,6 +67,10 @@ pub struct ReplicaSettings {
     pub election_timeout_ms: (u64, u64),
     /// Interval of heartbeats, milliseconds.
     pub heartbeat_ms: u64,
+    /// How much of the messages is kept that sessions have not had.
+    pub retention: Retention,
+    /// How long a node may be out of touch with the leader before its connections are ended.
+    pub node_lost: Duration,
 }
 
 /// Why a replica could not be opened.
@@ -221,6 +226,12 @@ impl Replica {
             Arc::clone(&components.clock),
             submitted,
             reject,
+            House::new(
+                Arc::clone(&shared),
+                raft.clone(),
+                settings.retention,
+                settings.node_lost,
+            ),
         ));
         let (leadership_sender, leadership) = watch::channel(leadership_of(&raft));
         let (members_sender, members) = watch::channel(members_of(&raft));
@@ -278,6 +289,12 @@ impl Replica {
     #[must_use]
     pub fn view(&self) -> StateView {
         self.shared.view()
+    }
+
+    /// Whether there are shared subscriptions.
+    #[must_use]
+    pub fn has_groups(&self) -> bool {
+        self.shared.has_groups.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Follows how far this node has applied.

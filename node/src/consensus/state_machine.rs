@@ -4,9 +4,10 @@
 //! the disk: what is applied is in the log of a majority, and [`super::checkpoint`] writes it to the store behind apply.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use banyan_core::state::{AppliedId, ApplyError, BatchOutcome, OriginOpened, State, StateView};
+use banyan_core::state::{AppliedId, ApplyError, Assigned, BatchOutcome, Closed, OriginOpened, State, StateView};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
@@ -38,7 +39,8 @@ pub struct Applied {
     pub at: Instant,
 }
 
-/// Who hears of applied entries besides the change ring: the origin, which answers its clients by them.
+/// Who hears of applied entries besides the change ring: the origin, which answers its clients by them, and those who hold
+/// connections.
 ///
 /// Called in log order, by the task that applies, and must not block.
 pub trait ApplyObserver: Send + Sync {
@@ -46,6 +48,10 @@ pub trait ApplyObserver: Send + Sync {
     fn on_batch(&self, outcome: BatchOutcome);
     /// An origin was opened.
     fn on_origin_opened(&self, opened: OriginOpened);
+    /// A connection was ended.
+    fn on_closed(&self, closed: &Closed);
+    /// The entry at `log_index`, with log time `log_time_us`, gave a message of a shared subscription to a connection.
+    fn on_assigned(&self, assigned: &Assigned, log_index: u64, log_time_us: u64);
     /// The state was replaced by a snapshot: what was in between was seen by nobody here.
     fn on_installed(&self, view: &StateView);
 }
@@ -61,6 +67,8 @@ pub struct SharedState {
     pub(super) store_writer: tokio::sync::Mutex<()>,
     /// Where the last checkpoint is noted.
     pub(super) mark: CheckpointMark,
+    /// Whether there are shared subscriptions, told without a lock.
+    pub(super) has_groups: AtomicBool,
     /// Wakes the checkpoint task: the active layer passed its target.
     pub(super) checkpoint_due: Notify,
     /// Wakes apply: the layer has room again.
@@ -89,6 +97,7 @@ impl SharedState {
     ) -> Arc<Self> {
         let shared = Self {
             applied: watch::Sender::new(applied_of(&state)),
+            has_groups: AtomicBool::new(state.has_groups()),
             state: Mutex::new(state),
             ring,
             observer: OnceLock::new(),
@@ -174,6 +183,7 @@ impl SharedState {
         let mut state = self.state.lock();
         let result = state.apply(id, entry);
         let position = self.position_of(&state);
+        self.has_groups.store(state.has_groups(), Ordering::Relaxed);
         if state.active_bytes() >= self.checkpoint_bytes {
             self.checkpoint_due.notify_one();
         }
@@ -192,6 +202,11 @@ impl SharedState {
                 .origins
                 .into_iter()
                 .for_each(|opened| observer.on_origin_opened(opened));
+            // Before outcomes: who hears that it is connected may rely on its predecessor being closed.
+            applied.closed.iter().for_each(|closed| observer.on_closed(closed));
+            for assigned in &applied.assigned {
+                observer.on_assigned(assigned, position.index, position.log_time_us);
+            }
             applied
                 .batches
                 .into_iter()
@@ -326,6 +341,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             view: state.base().view(),
         });
         let position = applied_of(&state);
+        self.shared.has_groups.store(state.has_groups(), Ordering::Relaxed);
         let former = std::mem::replace(&mut *self.shared.state.lock(), state);
         crate::blocking::run(move || drop(former)).await;
         self.shared.applied.send_replace(position);

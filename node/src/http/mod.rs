@@ -9,6 +9,7 @@
 //! | `cursor`, `views`, `page` | cursors, the views they read, and pages asked for by another node |
 //! | `changes`, `feed` | the change feed, by page and as a stream |
 //! | `publish` | events and retained messages |
+//! | `sessions` | MQTT sessions: looked at and ended |
 //! | `cluster`, `health` | members; is this node alive, can it serve |
 //! | `query`, `headers`, `body`, `consistency` | what a request says |
 //! | `render`, `problem` | what an answer says |
@@ -38,7 +39,7 @@ mod publish;
 mod query;
 mod render;
 mod serve;
-
+mod sessions;
 mod stream;
 mod topics;
 mod views;
@@ -47,7 +48,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{any, delete, get, post};
+use axum::routing::{any, get, post};
 use banyan_core::limits;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -135,11 +136,8 @@ pub fn router(service: Service, views: ListViews, settings: HttpSettings, shutdo
         .route("/v1/children", any(not_implemented::route))
         .route("/v1/children/{*topic}", any(not_implemented::route))
         .route("/v1/transactions", post(not_implemented::route))
-        .route("/v1/sessions", get(not_implemented::route))
-        .route(
-            "/v1/sessions/{client_id}",
-            get(not_implemented::route).merge(delete(not_implemented::route)),
-        )
+        .route("/v1/sessions", get(sessions::list))
+        .route("/v1/sessions/{*client_id}", get(sessions::show).delete(sessions::kick))
         .route("/metrics", get(not_implemented::route))
         .route("/openapi.json", get(not_implemented::route))
         .route("/docs", get(not_implemented::route))

@@ -100,6 +100,14 @@ pub(super) fn topic_not_found() -> Failure {
     )
 }
 
+/// The client has no session.
+pub(super) fn session_not_found() -> Failure {
+    Failure::new(
+        ProblemKind::SessionNotFound,
+        "It never connected, or its session has ended. List the sessions with GET /v1/sessions.",
+    )
+}
+
 impl From<ProposeError> for Failure {
     fn from(error: ProposeError) -> Self {
         match error {

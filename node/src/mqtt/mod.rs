@@ -3,10 +3,17 @@
 //!
 //! | module | responsibility |
 //! |---|---|
-//! | `task` | one connection: reads, effects, deliveries, writes |
+//! | `task` | one connection: socket, timers, what is waited for |
+//! | `ask` | what it asks of the cluster, from CONNECT to its end |
+//! | `subscribe` | SUBSCRIBE and UNSUBSCRIBE |
+//! | `attached`, `live` | what sends to the client: `live`, or for a persistent session [`crate::session::Driver`] |
 //! | `replay` | the retained messages after a SUBSCRIBE, streamed in constant memory |
 
+mod ask;
+mod attached;
+mod live;
 mod replay;
+mod subscribe;
 mod task;
 
 use std::sync::Arc;
@@ -44,9 +51,8 @@ impl MqttSettings {
             filters_per_packet_max: settings.filters_per_subscribe_max,
             subscriptions_max: settings.subscriptions_per_session_max,
             keep_alive_max_s: settings.keep_alive_max_s,
+            session_expiry_max_s: settings.session_expiry_max_s,
             connect_timeout_ms: settings.connect_timeout_ms,
-            // Sessions end with their connections yet.
-            session_expiry_max_s: 0,
             // The node does not start with a listener that would have to refuse everyone.
             allow_anonymous: true,
             ..ConnectionSettings::default()

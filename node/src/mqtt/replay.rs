@@ -4,31 +4,25 @@
 //! it runs, what happens after R waits in the outbox. A view that was not read for its lease is given up, since it keeps
 //! what it shows from being reclaimed; the replay then starts again at a newer R and says so (`reset=on`).
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use banyan_core::keyspace::{Scan, Selection};
-use banyan_core::metadata::Metadata;
+use banyan_core::command::ReplayFrom;
+use banyan_core::keyspace::MessagePosition;
 use banyan_core::mqtt::connection::Connection;
-use banyan_core::mqtt::connection::deliver::{DeliverResult, OutgoingMessage};
+use banyan_core::mqtt::connection::deliver::DeliverResult;
 use banyan_core::mqtt::connection::effect::SubscribeRequest;
 use banyan_core::mqtt::packet::QoS;
 use banyan_core::state::StateView;
-use banyan_core::store::{Direction, StoreError};
-use banyan_core::topic::{TopicFilter, TopicName};
-use bytes::{Bytes, BytesMut};
+use banyan_core::store::StoreError;
+use banyan_core::topic::{SubscriptionFilter, TopicFilter};
+use bytes::BytesMut;
 use tokio::time::Instant;
 
-use crate::broker::Message;
+use crate::broker::send_marker;
+use crate::session::rows::Rows;
 
-/// Rows read at a time.
-const CHUNK_ROWS: usize = 64;
-/// Bytes read at a time, roughly.
-const CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks read before others must be let run.
 const CHUNKS_MAX: usize = 16;
-/// Where the marker is published.
-const MARKER_TOPIC: &str = "$SYS/marker";
 
 /// How far a replay has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,20 +51,14 @@ pub struct Replay {
     reset: bool,
     /// Which subscription of the request is being sent.
     index: usize,
-    source: Option<Source>,
-    rows: VecDeque<Message>,
-}
-
-/// Where the rows of one subscription come from.
-enum Source {
-    Scan(Box<Scan>),
-    /// Changes after a revision and ordinal.
-    Changes(u64, u32),
+    rows: Option<Rows>,
 }
 
 impl Replay {
-    /// Everything `request` asks for, as `view` shows it.
-    pub fn new(request: SubscribeRequest, view: StateView, lease: Duration) -> Self {
+    /// Everything `request` asks for, as `view` shows it. Shared subscriptions replay nothing (§4.8.2).
+    pub fn new(mut request: SubscribeRequest, view: StateView, lease: Duration) -> Self {
+        let is_plain = |filter: &SubscriptionFilter| matches!(filter, SubscriptionFilter::Plain(_));
+        request.subscriptions.retain(|new| is_plain(&new.filter));
         let reset = request
             .since
             .is_some_and(|since| since < view.compacted_revision || since > view.revision);
@@ -82,8 +70,7 @@ impl Replay {
             moved_at: Instant::now(),
             reset,
             index: 0,
-            source: None,
-            rows: VecDeque::new(),
+            rows: None,
         }
     }
 
@@ -96,21 +83,15 @@ impl Replay {
     pub fn end_lease(&mut self, now: Instant) {
         if self.lease_end().is_some_and(|end| end <= now) {
             self.view = None;
-            self.source = None;
-            self.rows.clear();
+            self.rows = None;
         }
     }
 
-    /// The request again, after [`Progress::Expired`].
-    pub fn into_request(self) -> SubscribeRequest {
-        self.request
-    }
-
-    /// Starts over with a newer view.
-    pub fn restarted(request: SubscribeRequest, view: StateView, lease: Duration) -> Self {
+    /// Starts over with a newer view, after [`Progress::Expired`].
+    pub fn restarted(self, view: StateView) -> Self {
         Self {
             reset: true,
-            ..Self::new(request, view, lease)
+            ..Self::new(self.request, view, self.lease)
         }
     }
 
@@ -126,8 +107,7 @@ impl Replay {
             .position(|new| Some(new.index) >= current)
             .unwrap_or(subscriptions.len());
         if subscriptions.get(self.index).map(|new| new.index) != current {
-            self.source = None;
-            self.rows.clear();
+            self.rows = None;
         }
     }
 
@@ -154,14 +134,14 @@ impl Replay {
                 self.index += 1;
                 continue;
             }
-            let Some(message) = self.rows.front() else {
+            let Some(message) = self.rows.as_ref().and_then(Rows::front) else {
                 if chunks == CHUNKS_MAX {
                     return Ok(Progress::Yield);
                 }
                 chunks += 1;
                 if !self.read_chunk()? {
                     self.index += 1;
-                    self.source = None;
+                    self.rows = None;
                 }
                 continue;
             };
@@ -178,19 +158,21 @@ impl Replay {
                 if tells_reset {
                     outgoing.user_properties = &[("reset", "on")];
                 }
-                match connection.deliver(&outgoing, out) {
-                    DeliverResult::WindowFull => return Ok(Progress::Blocked),
-                    DeliverResult::Sent { .. }
-                    | DeliverResult::TooLarge
-                    | DeliverResult::NotReserved
-                    | DeliverResult::NotConnected => {}
+                if connection.deliver(&outgoing, out) == DeliverResult::WindowFull {
+                    return Ok(Progress::Blocked);
                 }
             }
-            self.rows.pop_front();
+            self.rows.as_mut().and_then(Rows::pop);
             self.moved_at = Instant::now();
         }
         if self.request.marker {
-            self.send_marker(connection, out);
+            let first = self.request.subscriptions.first();
+            let subscription_id = first.and_then(|new| new.subscription.subscription_id);
+            let tells_reset = self.tells_reset(connection);
+            send_marker(self.revision, subscription_id, tells_reset, |marker| {
+                // Too large for a client that takes less than its own marker: counted by the connection.
+                let _ = connection.deliver(marker, out);
+            });
         }
         Ok(Progress::Done)
     }
@@ -200,76 +182,20 @@ impl Replay {
         let (Some(new), Some(view)) = (self.request.subscriptions.get(self.index), &self.view) else {
             return Ok(false);
         };
-        let since = self.request.since.filter(|_| !self.reset);
-        let source = self.source.get_or_insert_with(|| match since {
-            Some(since) => Source::Changes(since, u32::MAX),
-            None => Source::Scan(Box::new(
-                view.scan(Selection::Filter(new.filter.filter().clone()), Direction::Ascending),
-            )),
-        });
-        let log_time_us = view.log_time_us;
-        match source {
-            Source::Scan(scan) => {
-                let mut found = Vec::with_capacity(CHUNK_ROWS);
-                let more = scan.next_chunk(CHUNK_ROWS, CHUNK_BYTES, &mut found)?;
-                let messages = found
-                    .iter()
-                    .map(|(topic, record)| Message::of_record(topic, record, log_time_us));
-                self.rows.extend(messages);
-                Ok(more || !self.rows.is_empty())
-            }
-            Source::Changes(revision, ordinal) => {
-                let changes = view.changes_after(*revision, *ordinal, CHUNK_ROWS)?;
-                let Some(last) = changes.last() else {
-                    return Ok(false);
-                };
-                (*revision, *ordinal) = (last.revision, last.ordinal);
-                for change in changes
-                    .iter()
-                    .filter(|change| new.filter.filter().matches(&change.topic))
-                {
-                    self.rows.push_back(match &change.record {
-                        Some(record) => Message::of_record(&change.topic, record, log_time_us),
-                        None => {
-                            let timestamp_us = change.tombstone.as_ref().map_or(0, |tombstone| tombstone.timestamp_us);
-                            Message::of_tombstone(&change.topic, change.revision, timestamp_us)
-                        }
-                    });
-                }
-                Ok(true)
-            }
-        }
+        let from = match self.request.since.filter(|_| !self.reset) {
+            Some(since) => ReplayFrom::Changes {
+                after: MessagePosition::end_of(since),
+            },
+            None => ReplayFrom::Topics { after: None },
+        };
+        let rows = self
+            .rows
+            .get_or_insert_with(|| Rows::new(view, new.filter.filter().clone(), &from));
+        rows.read_chunk(view)
     }
 
     /// Whether the client is to hear of a reset: it has asked for what can be reset, or for annotations.
     fn tells_reset(&self, connection: &Connection) -> bool {
         self.reset && (self.request.since.is_some() || self.request.marker || connection.annotates())
-    }
-
-    fn send_marker(&self, connection: &mut Connection, out: &mut BytesMut) {
-        let Ok(topic) = TopicName::parse(MARKER_TOPIC) else {
-            return;
-        };
-        let revision = self.revision.to_string();
-        let user_properties = [("revision", revision.as_str()), ("reset", "on")];
-        let subscription_id = self
-            .request
-            .subscriptions
-            .first()
-            .and_then(|new| new.subscription.subscription_id);
-        let marker = OutgoingMessage {
-            topic: &topic,
-            payload: &Bytes::new(),
-            metadata: &Metadata::default(),
-            qos: QoS::AtMostOnce,
-            retain: false,
-            subscription_ids: subscription_id.as_slice(),
-            message_expiry_s: None,
-            annotations: None,
-            user_properties: &user_properties[..if self.tells_reset(connection) { 2 } else { 1 }],
-            templates: None,
-        };
-        // Too large for a client that takes less than its own marker: counted by the connection.
-        let _ = connection.deliver(&marker, out);
     }
 }

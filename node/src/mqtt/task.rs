@@ -1,24 +1,17 @@
-//! The task of one connection.
+//! The task of one connection: socket, timers, and what is waited for.
 //!
 //! It owns the socket and the state machine. Each turn it moves what may be sent into the write buffer, then waits for
-//! whatever comes first: bytes, room in the socket, outcomes, an answered SUBSCRIBE, new deliveries, a deadline. Everything
-//! that became ready goes out with one write.
+//! whatever comes first: bytes, room in the socket, outcomes, answers, new deliveries, a deadline. Everything that became
+//! ready goes out with one write.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use banyan_core::mqtt::codec;
-use banyan_core::mqtt::connection::deliver::DeliverResult;
-use banyan_core::mqtt::connection::effect::{
-    Authenticated, Effect, ProposeResult, RegisterResult, Registered, SubscribeRequest, SubscribeResult,
-    UnsubscribeResult,
-};
-use banyan_core::mqtt::connection::{Connection, NewSubscription, Token};
+use banyan_core::mqtt::connection::Connection;
+use banyan_core::mqtt::connection::effect::{Effect, SubscribeRequest};
 use banyan_core::mqtt::reason::ReasonCode;
-use banyan_core::state::StateView;
-use banyan_core::topic::{SubscriptionFilter, TopicFilter};
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -29,13 +22,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::MqttSettings;
-use super::replay::{Progress, Replay};
-use crate::broker::{Item, Outbox, SubscriptionOptions};
+use super::ask::{Asked, LOST};
+use super::attached::Attached;
 use crate::net::BoxStream;
-use crate::service::{Completion, Consistency, ProposeError, ReadError, Reply, Service};
+use crate::service::{ReadError, Reply, Service};
 
 /// The write buffer takes no further message once it holds this many bytes.
-const WRITE_BYTES_TARGET: usize = 64 * 1024;
+pub(super) const WRITE_BYTES_TARGET: usize = 64 * 1024;
 /// The client is read no further while it leaves this many bytes unread itself.
 const WRITE_BYTES_MAX: usize = 4 * WRITE_BYTES_TARGET;
 /// SUBSCRIBEs whose retained messages have yet to be sent: the client is read no further meanwhile.
@@ -47,7 +40,8 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How long writes under way may still be acknowledged when the node stops.
 const DRAIN: Duration = Duration::from_secs(2);
 
-type Subscribing = BoxFuture<'static, (SubscribeRequest, Result<(), ReadError>)>;
+/// A SUBSCRIBE that waits for this node to have caught up.
+pub(super) type Subscribing = BoxFuture<'static, (SubscribeRequest, Result<(), ReadError>)>;
 
 /// Serves one connection until it ends.
 ///
@@ -61,6 +55,7 @@ pub async fn run(
 ) -> io::Result<()> {
     let (reader, writer) = tokio::io::split(stream);
     let (outcome_sender, outcomes) = mpsc::unbounded_channel();
+    let (answer_sender, answers) = mpsc::unbounded_channel();
     let connection = Connection::new(Arc::clone(&settings.connection), service.random(), 0);
     let mut task = Task {
         writer,
@@ -68,44 +63,42 @@ pub async fn run(
         service,
         settings,
         start: Instant::now(),
-        outbox: None,
+        attached: None,
         read: BytesMut::with_capacity(READ_BYTES),
         write: BytesMut::with_capacity(READ_BYTES),
         effects: Vec::new(),
         outcome_sender,
+        answer_sender,
+        asked: BTreeMap::new(),
+        asked_count: 0,
         subscribing: FuturesUnordered::new(),
-        replays: BTreeMap::new(),
-        replay_count: 0,
-        replaying: None,
         yielded: false,
         closing: false,
     };
-    let result = task.serve(reader, outcomes, stop).await;
-    if let Some(outbox) = task.outbox.take() {
-        let filters = task.connection.subscriptions().map(|(filter, _)| filter.filter());
-        task.service.broker().disconnect(&outbox, filters);
-    }
+    let result = task.serve(reader, outcomes, answers, stop).await;
+    // Without a farewell of its own, the connection was lost.
+    task.leave(LOST);
     result
 }
 
-struct Task {
+pub(super) struct Task {
     writer: WriteHalf<BoxStream>,
-    connection: Connection,
-    service: Service,
-    settings: MqttSettings,
+    pub(super) connection: Connection,
+    pub(super) service: Service,
+    pub(super) settings: MqttSettings,
     start: Instant,
-    /// Registered with the broker, from CONNACK on.
-    outbox: Option<Arc<Outbox>>,
+    /// From CONNACK on, until it is known that the connection ends.
+    pub(super) attached: Option<Attached>,
     read: BytesMut,
-    write: BytesMut,
-    effects: Vec<Effect>,
-    outcome_sender: mpsc::UnboundedSender<(u64, Reply)>,
-    subscribing: FuturesUnordered<Subscribing>,
-    /// Replays whose place in the outbox has not come yet.
-    replays: BTreeMap<u64, Replay>,
-    replay_count: u64,
-    /// The replay that is being sent; the outbox waits.
-    replaying: Option<Replay>,
+    pub(super) write: BytesMut,
+    pub(super) effects: Vec<Effect>,
+    /// Outcomes of what the client has published.
+    pub(super) outcome_sender: mpsc::UnboundedSender<(u64, Reply)>,
+    /// Outcomes of everything else, by number.
+    pub(super) answer_sender: mpsc::UnboundedSender<(u64, Reply)>,
+    pub(super) asked: BTreeMap<u64, Asked>,
+    pub(super) asked_count: u64,
+    pub(super) subscribing: FuturesUnordered<Subscribing>,
     /// A replay has more to read, once others have run.
     yielded: bool,
     closing: bool,
@@ -116,6 +109,7 @@ impl Task {
         &mut self,
         mut reader: ReadHalf<BoxStream>,
         mut outcomes: mpsc::UnboundedReceiver<(u64, Reply)>,
+        mut answers: mpsc::UnboundedReceiver<(u64, Reply)>,
         stop: CancellationToken,
     ) -> io::Result<()> {
         let mut answered = Vec::new();
@@ -133,7 +127,7 @@ impl Task {
                 return self.finish(reader).await;
             }
             let wants_read = self.wants_read() && draining.is_none();
-            let outbox = self.outbox.clone();
+            let outbox = self.attached.as_ref().map(|attached| Arc::clone(attached.outbox()));
             let wait_outbox = async {
                 match outbox {
                     Some(outbox) => outbox.wait().await,
@@ -161,19 +155,24 @@ impl Task {
                 }
                 _ = outcomes.recv_many(&mut answered, 1024) => {
                     for (token, reply) in answered.drain(..) {
-                        self.connection.on_outcome(token, propose_result(reply), &mut self.effects);
+                        self.on_outcome(token, reply);
                     }
+                    self.take_bytes();
+                }
+                Some((number, reply)) = answers.recv() => {
+                    self.on_answer(number, reply)?;
                     self.take_bytes();
                 }
                 () = tokio::task::yield_now(), if self.yielded => {}
                 Some((request, fresh)) = self.subscribing.next(), if !self.subscribing.is_empty() => {
-                    self.subscribe(request, fresh);
+                    self.subscribe_fresh(request, fresh);
                     self.take_bytes();
                 }
                 () = wait_outbox => {}
                 () = wait_deadline => {
-                    let now = Instant::now();
-                    self.replays.values_mut().chain(&mut self.replaying).for_each(|replay| replay.end_lease(now));
+                    if let Some(attached) = &mut self.attached {
+                        attached.end_leases(Instant::now());
+                    }
                     let now_ms = self.now_ms();
                     self.connection.on_tick(now_ms, &mut self.effects);
                     self.carry_out();
@@ -185,12 +184,13 @@ impl Task {
 
     /// Whether to take more from the client: not while it does not take what it is sent.
     fn wants_read(&self) -> bool {
+        let replays = self.attached.as_ref().map_or(0, Attached::replay_count);
         self.connection.wants_read()
             && self.write.len() < WRITE_BYTES_MAX
-            && self.replays.len() + self.subscribing.len() < REPLAYS_MAX
+            && replays + self.subscribing.len() + self.asked.len() < REPLAYS_MAX
     }
 
-    fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -199,24 +199,20 @@ impl Task {
             .connection
             .deadline_ms()
             .map(|ms| self.start + Duration::from_millis(ms));
-        let leases = self
-            .replays
-            .values()
-            .chain(&self.replaying)
-            .filter_map(Replay::lease_end);
-        [timer, draining].into_iter().flatten().chain(leases).min()
+        let attached = self.attached.as_ref().and_then(Attached::deadline);
+        [timer, draining, attached].into_iter().flatten().min()
     }
 
-    /// Ends the connection if the broker or the node asks for it.
+    /// Ends the connection if the cluster, the broker or the node asks for it.
     fn check_close(&mut self, draining: Option<Instant>) {
-        let asked = self.outbox.as_ref().and_then(|outbox| outbox.close_reason());
-        let drained = draining.is_some_and(|until| !self.connection.has_pending_writes() || Instant::now() >= until);
+        let asked = self
+            .attached
+            .as_ref()
+            .and_then(|attached| attached.outbox().close_reason());
+        let is_waiting = self.connection.has_pending_writes() || !self.asked.is_empty();
+        let drained = draining.is_some_and(|until| !is_waiting || Instant::now() >= until);
         let (reason, text) = match asked {
-            Some(ReasonCode::QuotaExceeded) => (
-                ReasonCode::QuotaExceeded,
-                "changes could not be kept for the client; subscribe again",
-            ),
-            Some(reason) => (reason, ""),
+            Some(reason) => (reason, explanation(reason)),
             None if drained => (
                 ReasonCode::ServerShuttingDown,
                 "the node is stopping; connect to another",
@@ -245,179 +241,24 @@ impl Task {
         }
     }
 
-    fn carry_out(&mut self) {
-        let mut effects = std::mem::take(&mut self.effects);
-        for effect in effects.drain(..) {
-            match effect {
-                Effect::Send(packet) => codec::encode(&packet, self.connection.version(), &mut self.write),
-                Effect::Authenticated(authenticated) => self.register(&authenticated),
-                Effect::Propose { token, command } => {
-                    let completion = Completion::channel(self.outcome_sender.clone(), token);
-                    // Without its sender, since the cluster knows of no connection yet.
-                    self.service.propose(command.operation, completion);
-                }
-                Effect::PublishEvent(event) => self.service.publish_event(event),
-                Effect::Subscribe(request) => self.ask_to_subscribe(request),
-                Effect::Unsubscribe { token, filters } => self.unsubscribe(token, &filters),
-                Effect::Acknowledged { .. } => {}
-                Effect::Close(_) => self.closing = true,
-            }
-        }
-        // Handling an effect may have caused others; keep the allocation of whichever list is used on.
-        if self.effects.is_empty() {
-            self.effects = effects;
-        } else {
-            self.carry_out();
-        }
-    }
-
-    fn register(&mut self, authenticated: &Authenticated) {
-        let result = match self.service.is_ready() {
-            Err(reason) => RegisterResult::Unavailable(reason),
-            Ok(()) if authenticated.will.is_some() => RegisterResult::Refused(
-                ReasonCode::ImplementationSpecificError,
-                "wills are not supported yet; connect without one".to_owned(),
-            ),
-            Ok(()) => {
-                let broker = self.service.broker();
-                let id = broker.next_connection_id();
-                let client_id = authenticated.client_id.clone();
-                let outbox = Outbox::new(id, client_id, self.settings.outbox_bytes_max);
-                broker.register(&outbox);
-                self.outbox = Some(outbox);
-                RegisterResult::Registered(Registered::default())
-            }
-        };
-        let now_ms = self.now_ms();
-        self.connection.on_registered(result, now_ms, &mut self.effects);
-    }
-
-    fn unsubscribe(&mut self, token: Token, filters: &[SubscriptionFilter]) {
-        let filters: Vec<TopicFilter> = filters.iter().map(|filter| filter.filter().clone()).collect();
-        if let Some(outbox) = &self.outbox {
-            self.service.broker().unsubscribe(outbox, &filters);
-        }
-        self.replays
-            .values_mut()
-            .chain(&mut self.replaying)
-            .for_each(|replay| replay.unsubscribe(&filters));
-        let result = UnsubscribeResult::Unsubscribed;
-        self.connection.on_unsubscribed(token, result, &mut self.effects);
-    }
-
-    fn ask_to_subscribe(&mut self, request: SubscribeRequest) {
-        let service = self.service.clone();
-        let consistency = match request.consistency_local {
-            true => Consistency::Local,
-            false => Consistency::Linearizable,
-        };
-        self.subscribing.push(Box::pin(async move {
-            let fresh = service.read(consistency).await.map(drop);
-            (request, fresh)
-        }));
-    }
-
-    /// The moment R is now: this node has applied everything that was acknowledged before the SUBSCRIBE came.
-    fn subscribe(&mut self, request: SubscribeRequest, fresh: Result<(), ReadError>) {
-        if let Err(error) = fresh {
-            let result = SubscribeResult::Unavailable(error.to_string());
-            self.connection.on_subscribed(request.token, result, &mut self.effects);
-            return;
-        }
-        if request.since.is_none() {
-            // What is subscribed again is replayed once, with its new options; unless the new subscription replays nothing.
-            let replayed_anew = request.subscriptions.iter().filter(|new| new.sends_retained());
-            let filters: Vec<_> = replayed_anew.map(|new| new.filter.filter().clone()).collect();
-            self.replays
-                .values_mut()
-                .chain(&mut self.replaying)
-                .for_each(|replay| replay.unsubscribe(&filters));
-        }
-        let (replay, view) = self.take_view(&request.subscriptions);
-        let result = SubscribeResult::Subscribed {
-            revision: view.revision,
-        };
-        self.connection.on_subscribed(request.token, result, &mut self.effects);
-        self.carry_out();
-        self.replays
-            .insert(replay, Replay::new(request, view, self.settings.view_lease));
-    }
-
-    /// Registers `subscriptions` and takes the view from which retained messages are sent.
-    fn take_view(&mut self, subscriptions: &[NewSubscription]) -> (u64, StateView) {
-        self.replay_count += 1;
-        let replay = self.replay_count;
-        let Some(outbox) = &self.outbox else {
-            return (replay, self.service.local_view());
-        };
-        let filters = subscriptions.iter().map(|new| {
-            let options = new.subscription.options;
-            let options = SubscriptionOptions {
-                qos: options.qos,
-                no_local: options.no_local,
-                retain_as_published: options.retain_as_published,
-                subscription_id: new.subscription.subscription_id,
-            };
-            (new.filter.filter(), options)
-        });
-        let view = self
-            .service
-            .broker()
-            .subscribe(outbox, replay, filters, || self.service.local_view());
-        (replay, view)
+    /// Nothing further is done for the client, but to send what is written.
+    pub(super) fn close(&mut self) {
+        self.closing = true;
     }
 
     /// Moves what may be sent now into the write buffer.
     fn pump(&mut self) -> io::Result<()> {
         self.yielded = false;
-        loop {
-            if let Some(replay) = &mut self.replaying {
-                let now_us = || self.service.log_time_us();
-                let progress = replay.pump(&mut self.connection, now_us, &mut self.write, WRITE_BYTES_TARGET);
-                match progress.map_err(|error| io::Error::other(error.to_string()))? {
-                    Progress::Blocked => return Ok(()),
-                    Progress::Yield => {
-                        self.yielded = true;
-                        return Ok(());
-                    }
-                    Progress::Done => self.replaying = None,
-                    Progress::Expired => {
-                        let request = self.replaying.take().map(Replay::into_request);
-                        if let Some(request) = request {
-                            // The subscriptions are in place, maybe with newer options.
-                            let (replay, view) = self.take_view(&[]);
-                            self.replays
-                                .insert(replay, Replay::restarted(request, view, self.settings.view_lease));
-                        }
-                    }
-                }
-            }
-            let Some(outbox) = &self.outbox else {
-                return Ok(());
-            };
-            if self.write.len() >= WRITE_BYTES_TARGET {
-                return Ok(());
-            }
-            match outbox.pop(|delivery| self.connection.can_deliver(delivery.qos)) {
-                None => return Ok(()),
-                Some(Item::Replay(replay)) => self.replaying = self.replays.remove(&replay),
-                Some(Item::Message(delivery)) => {
-                    let now_us = || self.service.log_time_us();
-                    let message = &delivery.message;
-                    let Some(outgoing) =
-                        message.outgoing(delivery.qos, delivery.retain, &delivery.subscription_ids, now_us)
-                    else {
-                        continue;
-                    };
-                    let result = self.connection.deliver(&outgoing, &mut self.write);
-                    debug_assert_ne!(
-                        result,
-                        DeliverResult::WindowFull,
-                        "taken although it could not be delivered"
-                    );
-                }
-            }
+        let Some(attached) = &mut self.attached else {
+            return Ok(());
+        };
+        let pumped = attached.pump(&mut self.connection, &self.service, &mut self.write, WRITE_BYTES_TARGET);
+        let step = pumped.map_err(|error| io::Error::other(error.to_string()))?;
+        self.yielded = step.yields;
+        if let Some(progress) = step.propose {
+            self.ask_progress(progress);
         }
+        Ok(())
     }
 
     /// Sends what is left and closes, so that the client can read the last packet before the connection ends.
@@ -434,10 +275,11 @@ impl Task {
     }
 }
 
-fn propose_result(reply: Reply) -> ProposeResult {
-    match reply {
-        Ok(outcome) => ProposeResult::Outcome(outcome),
-        Err(ProposeError::Unavailable(reason)) => ProposeResult::Unavailable(reason),
-        Err(ProposeError::Unknown(reason)) => ProposeResult::Unknown(reason),
+/// What the client is told beside the code.
+fn explanation(reason: ReasonCode) -> &'static str {
+    match reason {
+        ReasonCode::QuotaExceeded => "changes could not be kept for the client; subscribe again",
+        ReasonCode::UseAnotherServer => "the cluster has lost this node; connect to another",
+        _ => "",
     }
 }

@@ -1,7 +1,7 @@
 //! What nodes send each other on the origin lane, one way each.
 
 use banyan_core::command::{Batch, BatchBuilder, BatchId, Command, DecodeError, Event, Operation};
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// A batch for the leader: term (u64, big-endian), then the encoded batch.
 pub const BATCH: u8 = 0x01;
@@ -9,6 +9,10 @@ pub const BATCH: u8 = 0x01;
 pub const REJECT: u8 = 0x02;
 /// An event of QoS 0 for the receiver's own subscribers: a batch of one, of no origin.
 pub const EVENT: u8 = 0x03;
+
+/// An event of QoS 0 for one connection of the receiver, by a shared subscription: its fence (u64, big-endian), subscription
+/// identifier (u32, big-endian; 0: none), then as [`EVENT`].
+pub const SHARED_EVENT: u8 = 0x04;
 
 /// Encodes an event for [`EVENT`].
 #[must_use]
@@ -36,6 +40,26 @@ pub fn decode_event(body: Bytes) -> Result<Event, DecodeError> {
         Some(Operation::Event(event)) => Ok(event),
         _ => Err(DecodeError::Kind(0)),
     }
+}
+
+/// Encodes an event for [`SHARED_EVENT`]: `event` is the body of [`EVENT`].
+#[must_use]
+pub fn encode_shared_event(fence: u64, subscription_id: Option<u32>, event: &Bytes) -> Bytes {
+    let mut body = BytesMut::with_capacity(12 + event.len());
+    body.put_u64(fence);
+    body.put_u32(subscription_id.unwrap_or(0));
+    body.put_slice(event);
+    body.freeze()
+}
+
+/// Decodes the body of [`SHARED_EVENT`]: fence, subscription identifier, event.
+///
+/// # Errors
+/// It is something else.
+pub fn decode_shared_event(mut body: Bytes) -> Result<(u64, Option<u32>, Event), DecodeError> {
+    let fence = body.try_get_u64().map_err(|_| DecodeError::Truncated)?;
+    let subscription_id = body.try_get_u32().map_err(|_| DecodeError::Truncated)?;
+    Ok((fence, Some(subscription_id).filter(|id| *id > 0), decode_event(body)?))
 }
 
 /// Bytes that `command` takes while it waits, roughly.

@@ -39,7 +39,7 @@ use crate::components::Random;
 use crate::consensus::intake::Submission;
 use crate::consensus::replica::request;
 use crate::consensus::types::NodeId;
-use crate::consensus::{ApplyObserver, Leadership, Replica};
+use crate::consensus::{Leadership, Replica};
 use crate::peer::{Lane, Peers};
 
 /// Most bytes of commands that wait to be packed; more are refused at once.
@@ -164,20 +164,23 @@ impl Origin {
     }
 }
 
-impl ApplyObserver for Origin {
-    fn on_batch(&self, outcome: BatchOutcome) {
+impl Origin {
+    /// A batch of any origin came out of the log.
+    pub fn on_batch(&self, outcome: BatchOutcome) {
         if outcome.id.node_id == self.shared.node_id {
             let _ = self.shared.notices.send(Notice::Batch(outcome));
         }
     }
 
-    fn on_origin_opened(&self, opened: OriginOpened) {
+    /// An origin was opened.
+    pub fn on_origin_opened(&self, opened: OriginOpened) {
         if opened.node_id == self.shared.node_id {
             let _ = self.shared.notices.send(Notice::Opened(opened));
         }
     }
 
-    fn on_installed(&self, view: &StateView) {
+    /// The state was replaced by a snapshot.
+    pub fn on_installed(&self, view: &StateView) {
         let row = view.origin(self.shared.node_id);
         let (incarnation, next_sequence) = row.map_or((0, 0), |row| (row.incarnation, row.next_sequence));
         let _ = self.shared.notices.send(Notice::Installed {

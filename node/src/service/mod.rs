@@ -6,22 +6,27 @@
 //! | module | responsibility |
 //! |---|---|
 //! | [`status`] | what a node tells about itself and its cluster |
+//! | [`sessions`] | what sessions wait for |
 //! | [`peer_requests`] | what other nodes ask of this one |
 //! | this one | the door |
 
 pub mod peer_requests;
+pub mod sessions;
 pub mod status;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use banyan_core::command::{Command, Event};
-use banyan_core::state::StateView;
+use banyan_core::state::{Receiver, StateView};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use crate::origin::{Completion, ProposeError, Reply};
+pub use crate::session::Connecting;
 pub use status::{ClusterStatus, MemberRole, MemberStatus, NodeStatus};
 
 use crate::broker::Broker;
@@ -29,9 +34,13 @@ use crate::components::Components;
 use crate::consensus::{Applied, Leadership, Replica};
 use crate::origin::{Origin, message};
 use crate::peer::{Lane, Peers};
+use crate::session::Registry;
 
 /// A node that has not applied what it knows to be committed for longer than this is not ready to serve.
 const APPLY_LAG_MAX: Duration = Duration::from_secs(1);
+
+/// How far off log time may be that a node goes by.
+const CONNECT_SLACK: Duration = Duration::from_secs(5);
 
 /// How fresh a read must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +66,8 @@ pub enum ReadError {
 pub struct ServiceSettings {
     /// How long a linearizable read may wait.
     pub read_timeout: Duration,
+    /// How long a write waits for its outcome.
+    pub write_timeout: Duration,
     /// What this node tells about itself.
     pub identity: Identity,
 }
@@ -81,8 +92,11 @@ struct Inner {
     components: Components,
     replica: Arc<Replica>,
     origin: Origin,
+    registry: Registry,
     broker: Arc<Broker>,
     peers: Peers,
+    /// Whose turn it was in each shared subscription, for events of QoS 0.
+    turns: Mutex<BTreeMap<Bytes, Bytes>>,
     revision: watch::Receiver<u64>,
     heard: watch::Receiver<Option<Instant>>,
 }
@@ -95,6 +109,7 @@ impl Service {
         components: Components,
         replica: Arc<Replica>,
         origin: Origin,
+        registry: Registry,
         broker: Arc<Broker>,
         peers: Peers,
     ) -> Self {
@@ -107,8 +122,10 @@ impl Service {
             components,
             replica,
             origin,
+            registry,
             broker,
             peers,
+            turns: Mutex::default(),
             revision,
             heard,
         }))
@@ -169,7 +186,32 @@ impl Service {
                     .send(member.node_id, Lane::Origin, message::EVENT, encoded.clone());
             }
         }
+        if self.0.replica.has_groups() {
+            self.share_event(&event);
+        }
         self.0.broker.dispatch_event(event, self.log_time_us());
+    }
+
+    /// Hands an event of QoS 0 to one member of each shared subscription that it is for, best effort.
+    fn share_event(&self, event: &Event) {
+        let view = self.local_view();
+        let receivers = view.shared_receivers(&event.topic, &mut self.0.turns.lock());
+        for receiver in receivers {
+            let Receiver {
+                node_id,
+                fence,
+                subscription_id,
+                ..
+            } = receiver;
+            if node_id == self.node_id() {
+                let log_time_us = self.log_time_us();
+                let broker = &self.0.broker;
+                broker.deliver_event(fence, subscription_id, event.clone(), log_time_us);
+            } else {
+                let body = message::encode_shared_event(fence, subscription_id, &message::encode_event(event));
+                let _ = self.0.peers.send(node_id, Lane::Origin, message::SHARED_EVENT, body);
+            }
+        }
     }
 
     /// A view that is as fresh as `consistency` asks for.
@@ -222,6 +264,21 @@ impl Service {
     #[must_use]
     pub fn applied_revision(&self) -> watch::Receiver<u64> {
         self.0.revision.clone()
+    }
+
+    /// The connections of this node, as the cluster knows them.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    /// A `Connect` of `client_id` is about to be proposed.
+    #[must_use]
+    pub fn connecting(&self, client_id: Bytes) -> Connecting {
+        let timeout = self.0.settings.write_timeout + CONNECT_SLACK;
+        let timeout_us = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
+        let applied_before_us = self.log_time_us().saturating_add(timeout_us);
+        self.0.registry.connecting(client_id, applied_before_us)
     }
 
     /// Clients and subscriptions of this node.

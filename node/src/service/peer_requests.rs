@@ -106,6 +106,13 @@ impl PeerHandler for PeerRequests {
                 Ok(event) => self.broker.dispatch_event(event, self.replica.log_time_us()),
                 Err(error) => tracing::warn!(from, %error, "a peer sent an event that cannot be read"),
             },
+            message::SHARED_EVENT => match message::decode_shared_event(body) {
+                Ok((fence, subscription_id, event)) => {
+                    let log_time_us = self.replica.log_time_us();
+                    self.broker.deliver_event(fence, subscription_id, event, log_time_us);
+                }
+                Err(error) => tracing::warn!(from, %error, "a peer sent an event that cannot be read"),
+            },
             _ => tracing::warn!(from, kind, "a peer sent a message of an unknown kind"),
         }
     }

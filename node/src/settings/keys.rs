@@ -310,6 +310,39 @@ pub static OUTBOUND_BYTES_MAX: Key = bytes(
     r#"outbound_bytes_max = "1 MiB""#,
     "What may wait to be sent to one client",
 );
+/// `session_expiry_max_s`
+pub static SESSION_EXPIRY_MAX_S: Key = number(
+    "session_expiry_max_s",
+    limits::SESSION_EXPIRY_MAX_S as u64,
+    (0, u32::MAX as u64),
+    "session_expiry_max_s = 604800",
+    "Longest Session Expiry Interval granted, seconds; 4294967295: sessions that never expire may be asked for",
+);
+/// `message_keep_bytes`
+pub static MESSAGE_KEEP_BYTES: Key = bytes(
+    "message_keep_bytes",
+    GIB,
+    (MIB, TIB),
+    r#"message_keep_bytes = "1 GiB""#,
+    "Messages kept for sessions that have not had them; beyond it the oldest are dropped, and the sessions told; \
+     the same on every node",
+);
+/// `message_keep_s`
+pub static MESSAGE_KEEP_S: Key = number(
+    "message_keep_s",
+    7 * 24 * 60 * 60,
+    (1, 10 * 365 * 24 * 60 * 60),
+    "message_keep_s = 604800",
+    "Age at which a message kept for a session is dropped, and the session told, seconds; the same on every node",
+);
+/// `node_lost_s`
+pub static NODE_LOST_S: Key = number(
+    "node_lost_s",
+    10,
+    (1, 86_400),
+    "node_lost_s = 10",
+    "How long a node may be out of touch with the leader before its clients count as disconnected, seconds",
+);
 /// `view_lease_s`
 pub static VIEW_LEASE_S: Key = number(
     "view_lease_s",
@@ -348,7 +381,7 @@ pub static CHANGE_RING_BYTES: Key = bytes(
     64 * MIB,
     (MIB, 64 * GIB),
     r#"change_ring_bytes = "64 MiB""#,
-    "Applied changes held in memory until they are dispatched; connections are closed if they outgrow it",
+    "Applied changes held in memory until they are dispatched; clean sessions are closed if they outgrow it",
 );
 /// `log_format`
 pub static LOG_FORMAT: Key = Key {
@@ -369,7 +402,7 @@ pub static LOG_FILTER: Key = text(
 );
 
 /// Every setting, in the order of `--help`.
-pub static KEYS: [&Key; 32] = [
+pub static KEYS: [&Key; 36] = [
     &DATA_DIR,
     &NODE_ID,
     &MQTT,
@@ -395,6 +428,10 @@ pub static KEYS: [&Key; 32] = [
     &KEEP_ALIVE_MAX_S,
     &CONNECT_TIMEOUT_MS,
     &OUTBOUND_BYTES_MAX,
+    &SESSION_EXPIRY_MAX_S,
+    &MESSAGE_KEEP_BYTES,
+    &MESSAGE_KEEP_S,
+    &NODE_LOST_S,
     &VIEW_LEASE_S,
     &LOG_SEGMENT_BYTES,
     &LOG_KEEP_BYTES,
