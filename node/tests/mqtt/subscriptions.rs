@@ -187,10 +187,7 @@ fn limits_of_subscriptions() {
         .expect("SUBACK");
     assert_eq!(
         suback.reasons,
-        [
-            ReasonCode::TopicFilterInvalid,
-            ReasonCode::SharedSubscriptionsNotSupported
-        ]
+        [ReasonCode::TopicFilterInvalid, ReasonCode::QuotaExceeded]
     );
     client.put(event("c", "end"));
     client.expect("c", "end");

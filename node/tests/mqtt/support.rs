@@ -161,6 +161,18 @@ impl Node {
         (answer.status().as_u16(), body)
     }
 
+    /// `DELETE path`: status.
+    #[allow(dead_code, reason = "the tests of sessions use it")]
+    pub fn delete(&self, path: &str) -> u16 {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(ANSWER_TIMEOUT))
+            .http_status_as_error(false)
+            .build()
+            .into();
+        let url = format!("http://{}{path}", self.server().http_addresses()[0]);
+        agent.delete(url).call().expect("an answer").status().as_u16()
+    }
+
     /// Status of `GET /v1/topics/{topic}`.
     pub fn topic_status(&self, topic: &str) -> u16 {
         self.get(&format!("/v1/topics/{topic}")).0

@@ -1,0 +1,168 @@
+//! What comes to who was away.
+
+use std::thread;
+use std::time::Duration;
+
+use banyan_core::mqtt::packet::QoS;
+
+use crate::common::client::{Client, ConnectOptions, SubscribeOptions};
+use crate::support::{ClientExt, Node, event, payload_of, state, topic_of, with_id};
+use crate::{expect_silence, lose, next_unacknowledged, resume, session};
+
+#[test]
+fn everything_in_order_whatever_became_of_the_topics() {
+    let node = Node::start();
+    let mut subscriber = resume(node.mqtt(), &session("s"), false);
+    subscriber.follow("a/#");
+    subscriber.disconnect();
+    let mut publisher = Client::connect(node.mqtt(), &ConnectOptions::v5("p")).unwrap();
+    let mut expected = Vec::new();
+    for count in 0..50 {
+        let payload = count.to_string();
+        publisher.write("a/state", &payload);
+        expected.push(("a/state".to_owned(), payload.clone()));
+        publisher.put(event("a/event", &payload));
+        expected.push(("a/event".to_owned(), payload));
+    }
+    publisher.put(state("a/state", ""));
+    expected.push(("a/state".to_owned(), String::new()));
+    let mut subscriber = resume(node.mqtt(), &session("s"), true);
+    for expected in expected {
+        let publish = subscriber.next();
+        assert_eq!((topic_of(&publish), payload_of(&publish)), expected);
+    }
+    expect_silence(&mut subscriber);
+}
+
+/// [MQTT-4.4.0-1]: with DUP, and the identifiers that the client knows.
+#[test]
+fn what_was_in_flight_comes_again_under_its_identifier() {
+    let node = Node::start();
+    let mut subscriber = resume(node.mqtt(), &session("s"), false);
+    subscriber.follow("a");
+    let mut publisher = Client::connect(node.mqtt(), &ConnectOptions::v5("p")).unwrap();
+    for payload in ["1", "2", "3"] {
+        publisher.put(event("a", payload));
+    }
+    subscriber.expect("a", "1"); // acknowledged with the next flush
+    let unacknowledged: Vec<_> = (0..2).map(|_| next_unacknowledged(&mut subscriber)).collect();
+    subscriber.flush().unwrap();
+    thread::sleep(Duration::from_millis(500));
+    lose(subscriber);
+    publisher.put(event("a", "4"));
+    let mut subscriber = resume(node.mqtt(), &session("s"), true);
+    for former in unacknowledged {
+        let again = subscriber.next();
+        assert!(again.dup && !former.dup);
+        assert_eq!((again.packet_id, &again.payload), (former.packet_id, &former.payload));
+    }
+    let new = subscriber.expect("a", "4");
+    assert!(!new.dup);
+    expect_silence(&mut subscriber);
+}
+
+#[test]
+fn only_the_latest_of_each_topic_if_asked_for() {
+    let node = Node::start();
+    let mut subscriber = resume(node.mqtt(), &session("s"), false);
+    subscriber.subscribed(&SubscribeOptions::new("a/#").property("deliver", "latest"));
+    subscriber.disconnect();
+    let mut publisher = Client::connect(node.mqtt(), &ConnectOptions::v5("p")).unwrap();
+    for round in 0..20 {
+        for topic in ["a/1", "a/2", "a/3"] {
+            publisher.write(topic, &format!("{topic} {round}"));
+        }
+    }
+    publisher.put(state("a/2", ""));
+    let mut subscriber = resume(node.mqtt(), &session("s"), true);
+    subscriber.expect("a/1", "a/1 19");
+    subscriber.expect("a/3", "a/3 19");
+    subscriber.expect("a/2", "");
+    publisher.write("a/1", "live");
+    subscriber.expect("a/1", "live");
+    expect_silence(&mut subscriber);
+}
+
+#[test]
+fn options_and_identifiers_outlive_the_connection() {
+    let node = Node::start();
+    let mut subscriber = resume(node.mqtt(), &session("s"), false);
+    let options = SubscribeOptions::new("a/#").each_filter(|filter| {
+        filter.no_local = true;
+        filter.retain_as_published = true;
+    });
+    subscriber.subscribed(&with_id(options, 7));
+    subscriber.subscribed(&with_id(SubscribeOptions::new("a/1"), 8).each_filter(|filter| filter.qos = QoS::AtMostOnce));
+    subscriber.disconnect();
+    let mut publisher = Client::connect(node.mqtt(), &ConnectOptions::v5("p")).unwrap();
+    publisher.write("a/1", "state");
+    publisher.put(event("a/2", "event"));
+    let mut subscriber = resume(node.mqtt(), &session("s"), true);
+    let mut first = subscriber.expect("a/1", "state");
+    first.subscription_ids.sort_unstable();
+    assert_eq!((first.retain, first.qos), (true, QoS::AtLeastOnce));
+    assert_eq!(first.subscription_ids, [7, 8]);
+    let second = subscriber.expect("a/2", "event");
+    assert_eq!((second.retain, second.subscription_ids), (false, vec![7]));
+    subscriber.put(event("a/3", "its own"));
+    expect_silence(&mut subscriber);
+}
+
+#[test]
+fn a_message_that_has_expired_meanwhile_does_not_come() {
+    let node = Node::start();
+    let mut subscriber = resume(node.mqtt(), &session("s"), false);
+    subscriber.follow("a");
+    subscriber.disconnect();
+    let mut publisher = Client::connect(node.mqtt(), &ConnectOptions::v5("p")).unwrap();
+    for (payload, expiry_s) in [("short", 1), ("long", 600)] {
+        let mut publish = event("a", payload);
+        publish.message_expiry_s = Some(expiry_s);
+        publisher.put(publish);
+    }
+    thread::sleep(Duration::from_millis(1_500));
+    let mut subscriber = resume(node.mqtt(), &session("s"), true);
+    let publish = subscriber.expect("a", "long");
+    assert!(publish.message_expiry_s.is_some_and(|left| left < 600));
+    expect_silence(&mut subscriber);
+}
+
+#[test]
+fn an_unsubscribed_filter_brings_nothing_later() {
+    let node = Node::start();
+    let mut subscriber = resume(node.mqtt(), &session("s"), false);
+    subscriber.follow("a");
+    subscriber.follow("b");
+    subscriber.unsubscribe(&["a"]);
+    subscriber.disconnect();
+    let mut publisher = Client::connect(node.mqtt(), &ConnectOptions::v5("p")).unwrap();
+    publisher.put(event("a", "no"));
+    publisher.put(event("b", "yes"));
+    let mut subscriber = resume(node.mqtt(), &session("s"), true);
+    subscriber.expect("b", "yes");
+    expect_silence(&mut subscriber);
+}
+
+#[test]
+fn who_was_away_for_too_long_is_told_what_is_gone() {
+    let node = Node::start_with(|settings| settings.message_keep_bytes = 256 * 1024);
+    let mut subscriber = resume(node.mqtt(), &session("s"), false);
+    subscriber.follow("a");
+    subscriber.disconnect();
+    let mut publisher = Client::connect(node.mqtt(), &ConnectOptions::v5("p")).unwrap();
+    for count in 0..60 {
+        publisher.put(event("a", format!("{count:0>16384}")));
+    }
+    thread::sleep(Duration::from_secs(2));
+    let mut subscriber = resume(node.mqtt(), &session("s"), true);
+    let notice = subscriber.next();
+    assert_eq!(topic_of(&notice), "$SYS/gap/s");
+    let told: serde_json::Value = serde_json::from_str(&payload_of(&notice)).unwrap();
+    assert!(told["from"].as_u64() < told["through"].as_u64(), "{told}");
+    let first: u64 = payload_of(&subscriber.next()).parse().unwrap();
+    assert!(first > 0, "the oldest were dropped");
+    for count in first + 1..60 {
+        let publish = subscriber.next();
+        assert_eq!(payload_of(&publish).parse::<u64>().unwrap(), count);
+    }
+}
