@@ -411,7 +411,11 @@ impl Replica {
                     // An election may be under way: it ends well before most deadlines.
                     Err(error) => last_error = error,
                 }
-                let _ = tokio::time::timeout(READ_INDEX_RETRY, leadership.changed()).await;
+                let changed = tokio::time::timeout(READ_INDEX_RETRY, leadership.changed()).await;
+                if let Ok(Err(_)) = changed {
+                    // Consensus has ended, and answers at once that it has: to ask again would only spin.
+                    std::future::pending::<()>().await;
+                }
             }
         };
         tokio::time::timeout_at(deadline, caught_up)
