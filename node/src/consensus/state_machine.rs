@@ -307,9 +307,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.log.barrier().await.map_err(|error| self.shared.fail(&error))?;
         let shared = Arc::clone(&self.shared);
         let installed = crate::blocking::run(move || {
-            let base = Arc::clone(shared.state.lock().base());
+            let (base, tombstone_bounds) = {
+                let state = shared.state.lock();
+                (Arc::clone(state.base()), state.tombstone_bounds())
+            };
             replacement.install().map_err(|error| error.to_string())?;
-            let state = State::open(base).map_err(|error| error.to_string())?;
+            let state = State::open_bounded(base, tombstone_bounds).map_err(|error| error.to_string())?;
             let index = state.applied().map_or(0, |applied| applied.index);
             shared.mark.write(index).map_err(|error| error.to_string())?;
             Ok::<_, String>(state)

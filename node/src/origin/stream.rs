@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use banyan_core::command::{BatchBuilder, BatchId, Operation};
+use banyan_core::command::{Batch, BatchBuilder, BatchId, Condition, Operation};
 use banyan_core::limits::{BATCH_BYTES_TARGET, BATCH_COMMANDS_MAX};
+use banyan_core::planted::{Bug, planted};
 use banyan_core::state::{BatchOutcome, Disposition, OriginOpened, Outcome};
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -196,6 +197,26 @@ impl Stream {
         }
     }
 
+    /// Answers the clients of the newest batch as if it were applied after `revision`, if all they want is to write:
+    /// [`Bug::P01`].
+    pub fn acknowledge_newest(&mut self, revision: u64) {
+        let is_plain = |operation: &Operation| match operation {
+            Operation::Put(put) => put.timestamp_us.is_none() && put.condition == Condition::None,
+            _ => false,
+        };
+        if let Some(newest) = self.in_flight.back_mut()
+            && let Ok(batch) = Batch::parse(newest.batch.clone())
+            && batch
+                .operations()
+                .all(|operation| operation.is_ok_and(|operation| is_plain(&operation)))
+        {
+            for (waiter, revision) in newest.waiters.drain(..).zip(revision + 1..) {
+                let created = false;
+                waiter.complete(Ok(Outcome::Applied { revision, created }));
+            }
+        }
+    }
+
     /// Notes that a leader may have the `count` oldest batches.
     pub fn mark_oldest_handed(&mut self, count: usize) {
         self.in_flight
@@ -243,6 +264,9 @@ impl Stream {
                 false
             }
             Disposition::Taken(outcomes) => {
+                if planted(Bug::Gap) {
+                    self.on_installed(incarnation, outcome.id.sequence);
+                }
                 let Some(oldest) = self.in_flight.pop_front() else {
                     return false;
                 };

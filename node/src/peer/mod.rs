@@ -34,6 +34,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use banyan_core::planted::{Bug, planted};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -200,6 +201,12 @@ impl Peers {
         let deadline = Instant::now() + timeout;
         let connection = self.connected(to, lane, deadline).await?;
         let answer = connection.request(kind, body, deadline);
+        if planted(Bug::P28) {
+            return match answer.await {
+                Ok(answer) => Ok(answer),
+                Err(_) => std::future::pending().await,
+            };
+        }
         tokio::time::timeout_at(deadline, answer)
             .await
             .unwrap_or(Err(PeerError::Timeout))
