@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use banyan_core::planted::{self, Bug};
 use banyan_node::simulation;
 use rand::Rng;
 
@@ -43,6 +44,8 @@ pub struct RunConfig {
     pub plan: Plan,
     /// How long it goes wrong.
     pub safety_us: Time,
+    /// The bug that is planted in all nodes.
+    pub bug: Option<Bug>,
 }
 
 /// What came out.
@@ -112,7 +115,9 @@ fn run_here(config: &RunConfig, pulse: &Pulse) -> Outcome {
     let trace = Trace::new();
     trace.add(0, "-", format!("seed {}: {}", config.plan.seed, config.plan.describe()));
     trace::follow(Some(trace.clone()));
+    align_task_ids();
     simulation::begin(stream(config.plan.seed, "consensus").random(), config.plan.blocking_max);
+    planted::plant(config.bug);
     PANIC.take();
     let mut run = Run::new(config, trace.clone(), pulse);
     let result = catch_unwind(AssertUnwindSafe(|| run.whole()));
@@ -150,8 +155,12 @@ fn run_here(config: &RunConfig, pulse: &Pulse) -> Outcome {
         cpu_s: 0.0,
         violation,
     };
-    // Nodes are dropped while this thread is still a simulation.
-    drop(catch_unwind(AssertUnwindSafe(|| drop(run))));
+    // Nodes are dropped while this thread is still a simulation. After a panic they may be in no state to be dropped.
+    match &outcome.violation {
+        Some(violation) if violation.invariant == "panic" => std::mem::forget(run),
+        _ => drop(catch_unwind(AssertUnwindSafe(|| drop(run)))),
+    }
+    planted::plant(None);
     simulation::end();
     trace::follow(None);
     pulse.running.store(false, Ordering::Relaxed);
@@ -159,6 +168,21 @@ fn run_here(config: &RunConfig, pulse: &Pulse) -> Outcome {
         trace: trace.lines(),
         cpu_s: cpu_s() - started_s,
         ..outcome
+    }
+}
+
+/// tokio numbers tasks by process and keeps those of a runtime in a few lists by that number: it decides in which order the
+/// tasks of a crashed host end, and its connections with them. So every run begins with the same number but for a multiple.
+/// Runs at the same time take numbers from each other: only those that run alone in their process repeat themselves.
+fn align_task_ids() {
+    const MULTIPLE: u64 = 4_096;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime without input and output");
+    let mut id = 1;
+    while !u64::is_multiple_of(id, MULTIPLE) {
+        let next = runtime.spawn(async {}).id().to_string().parse();
+        id = next.expect("tokio shows a task's number");
     }
 }
 
@@ -176,6 +200,7 @@ fn coverage(run: &Run<'_>, trace: &[Line]) -> Seen {
     coverage.add(seen::SNAPSHOT_INSTALLS, count("installed a snapshot"));
     coverage.add(seen::ORIGIN_RESENDS, count("sent the batches in flight again"));
     coverage.add(seen::TORN_TAILS, count("cut the torn last append"));
+    coverage.add(seen::FAILPOINTS, run.cluster.counters().failpoints);
     coverage.add(seen::REFUSED_CORRUPTIONS, run.cluster.counters().refusals);
     coverage
 }
@@ -185,11 +210,17 @@ thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
+/// Begins the line on the standard error output that tells of a panic which more panics followed.
+pub(crate) const PANIC_MARK: &str = "panic: ";
+
 /// Keeps panics for [`Outcome::violation`] instead of printing them.
 pub fn keep_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        PANIC.with_borrow_mut(|first| {
-            first.get_or_insert_with(|| panic.to_string().replace('\n', " "));
+        let text = panic.to_string().replace('\n', " ");
+        PANIC.with_borrow_mut(|first| match first {
+            None => *first = Some(text),
+            // What is dropped because of the first may panic too, which can end the process and with it all that is not told.
+            Some(first) => eprintln!("{PANIC_MARK}{first}"),
         });
     }));
 }
@@ -207,7 +238,7 @@ struct Run<'a> {
     settings: RunSettings,
     looks: u64,
     leading: BTreeMap<u64, u64>,
-    snapshots: Vec<(u64, u64)>,
+    snapshots: Vec<(u64, u32, u64)>,
 }
 
 impl<'a> Run<'a> {
@@ -223,6 +254,7 @@ impl<'a> Run<'a> {
         let clients = Clients::start(&mut cluster, plan);
         let settings = RunSettings {
             voters: (1..=plan.node_count).collect(),
+            tombstone_bounds: plan.knobs.tombstone_bounds,
             election_timeout_us: plan.knobs.election_timeout_ms.1 * 1_000,
             client_timeout_us: clients.timeout().as_micros() as u64,
             ..RunSettings::default()
@@ -254,20 +286,23 @@ impl<'a> Run<'a> {
         self.settings.core = self.faults.heal(&mut self.cluster);
         self.settings.healed_at = Some(self.cluster.now());
         let healed_at = self.cluster.now();
+        let core = self.settings.core.iter().map(|id| &self.cluster.nodes()[id]);
+        let disks_healed_at = core.map(|node| node.disk().busy_until_us()).max();
+        self.settings.disks_healed_at = disks_healed_at.max(Some(healed_at));
         while self.cluster.now() < healed_at + AFTER_HEALING_US {
             self.step_healed()?;
         }
         self.clients.finish(&self.settings.core);
         while !self.clients.are_done() {
-            self.check_time(healed_at, "I-61", "clients wait for answers that do not come")?;
+            match self.why_not_agreed() {
+                ("I-63", message) => self.check_time(healed_at, "I-63", message)?,
+                _ => self.check_time(healed_at, "I-61", "clients wait for answers that do not come")?,
+            }
             self.step_healed()?;
         }
         while !self.core_agrees() {
-            self.check_time(
-                healed_at,
-                "I-62",
-                "the nodes that live on do not come to the same state",
-            )?;
+            let (invariant, message) = self.why_not_agreed();
+            self.check_time(healed_at, invariant, message)?;
             self.step_healed()?;
         }
         if let Some(failed) = self.clients.failure() {
@@ -355,11 +390,13 @@ impl<'a> Run<'a> {
         let mut new = Vec::new();
         if self.looks.is_multiple_of(DISKS_EVERY) {
             for node in self.cluster.nodes().values() {
+                // A crash may have changed what is there.
+                let life = node.life();
                 if let Some(snapshot) = observe::snapshot(node)
-                    && !self.snapshots.contains(&(snapshot.node, snapshot.id.index))
+                    && !self.snapshots.contains(&(snapshot.node, life, snapshot.id.index))
                 {
-                    self.snapshots.retain(|(node, _)| *node != snapshot.node);
-                    self.snapshots.push((snapshot.node, snapshot.id.index));
+                    self.snapshots.retain(|(node, ..)| *node != snapshot.node);
+                    self.snapshots.push((snapshot.node, life, snapshot.id.index));
                     new.push(snapshot);
                 }
             }
@@ -379,6 +416,23 @@ impl<'a> Run<'a> {
         self.cluster.leader().is_some()
             && first.0.map(|applied| applied.index) == first.2.map(|last| last.index)
             && states.all(|state| state == Some(first))
+    }
+
+    /// A node that others have left behind what they still have is a matter of its own.
+    fn why_not_agreed(&self) -> (&'static str, &'static str) {
+        let core = self.settings.core.iter().map(|id| &self.cluster.nodes()[id]);
+        let ids: Vec<_> = core
+            .filter_map(|node| Some(node.server()?.replica().log_ids()))
+            .collect();
+        let purged = ids.iter().filter_map(|ids| ids.purged).map(|id| id.index).max();
+        if ids.iter().any(|ids| ids.applied.map(|id| id.index) < purged) {
+            (
+                "I-63",
+                "a node does not catch up, for which the others have purged the log",
+            )
+        } else {
+            ("I-62", "the nodes that live on do not come to the same state")
+        }
     }
 
     fn check_time(&self, healed_at: Time, invariant: &'static str, message: &str) -> Result<(), Violation> {
@@ -404,7 +458,7 @@ impl<'a> Run<'a> {
             &nodes,
             &self.settings,
         );
-        let replay = Replay::of(self.log.committed()).ok();
+        let replay = Replay::bounded(self.log.committed(), self.settings.tombstone_bounds).ok();
         self.seen = Seen::of(&Finished {
             replay: replay.as_ref(),
             ..finished

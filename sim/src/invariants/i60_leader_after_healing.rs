@@ -1,4 +1,7 @@
 //! I-60: within ten election timeouts of the healing there is a leader that a majority of the voters follows.
+//!
+//! A write that a slow disk had begun before the healing takes as long as it did then, ten seconds at most: a node that saves
+//! its vote behind it cannot be elected, nor elect, before it is done. Time counts from there.
 
 use super::quorum::quorum;
 use crate::history::{Finished, Invariant, Observation, Time, Violation};
@@ -39,10 +42,11 @@ impl Invariant for LeaderAfterHealing {
     }
 
     fn finish(&mut self, finished: &Finished<'_>) -> Result<(), Violation> {
-        let Some(healed_at) = finished.settings.healed_at else {
+        let settings = finished.settings;
+        let Some(healed_at) = settings.disks_healed_at.max(settings.healed_at) else {
             return Ok(());
         };
-        let bound = healed_at + TIMEOUTS * finished.settings.election_timeout_us;
+        let bound = healed_at + TIMEOUTS * settings.election_timeout_us;
         if finished.at < bound {
             return Ok(());
         }

@@ -8,6 +8,7 @@ use crate::history::{
 };
 use crate::model::Replay;
 use crate::model::testing::{LogBuilder, serial};
+use banyan_core::state::TombstoneBounds;
 
 /// A log id of leader 1.
 pub(super) fn id(term: u64, index: u64) -> LogIdSeen {
@@ -98,6 +99,8 @@ impl Run {
                 voters: VOTERS.to_vec(),
                 core: VOTERS.to_vec(),
                 healed_at: None,
+                disks_healed_at: None,
+                tombstone_bounds: TombstoneBounds::default(),
                 election_timeout_us: 1_000_000,
                 client_timeout_us: 5_000_000,
                 black_box: false,

@@ -46,6 +46,11 @@ pub struct NodeAddresses {
     pub http: String,
 }
 
+/// What a client may take to end beside its time for a request: it connects, waits for a node that says nothing, and pauses.
+pub const ENDS_WITHIN: Duration = subscriber::CONNECT_TIMEOUT
+    .saturating_add(subscriber::SILENCE_MAX)
+    .saturating_add(Duration::from_secs(3));
+
 /// When clients end.
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
@@ -110,12 +115,13 @@ pub fn spawn(plan: &Plan, context: &Context) -> Workload {
 }
 
 impl Workload {
-    /// Stops requests, lets subscribers receive for `drain`, then stops them too. Clients that do not end within `deadline`
-    /// after they were told to are aborted; returns how many those were.
+    /// Stops requests, lets subscribers receive for `drain`, then stops them too. Clients that do not end within `patience`,
+    /// their time for a request, and [`ENDS_WITHIN`] after they were told to are aborted; returns how many those were.
     ///
     /// # Panics
     /// If a client panicked.
-    pub async fn finish(self, drain: Duration, deadline: Duration) -> usize {
+    pub async fn finish(self, drain: Duration, patience: Duration) -> usize {
+        let deadline = patience + ENDS_WITHIN;
         self.stop.requests.cancel();
         let mut aborted = join(self.requests, deadline).await;
         tokio::time::sleep(drain).await;
