@@ -47,6 +47,11 @@ pub enum Bug {
     Half,
 }
 
+#[cfg(all(feature = "planted-bugs", not(debug_assertions)))]
+compile_error!(
+    "planted bugs are for tests and the simulator: a release build, which has no debug assertions, cannot have them"
+);
+
 #[cfg(feature = "planted-bugs")]
 mod chosen {
     use std::cell::Cell;

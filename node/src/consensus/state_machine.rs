@@ -24,6 +24,7 @@ use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use super::wire;
 use crate::changes::{ChangeBatch, ChangeRing};
 use crate::fatal::{Fatal, FatalError};
+use crate::simulation::{self, Site};
 
 /// How far this node has applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +175,7 @@ impl SharedState {
         let mut state = self.state.lock();
         let result = state.apply(id, entry);
         let position = self.position_of(&state);
-        if state.active_bytes() >= self.checkpoint_bytes {
+        if state.active_bytes() >= self.checkpoint_bytes || simulation::happens(Site::EarlyCheckpoint) {
             self.checkpoint_due.notify_one();
         }
         drop(state);

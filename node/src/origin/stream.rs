@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::completion::{Completion, ProposeError};
+use crate::simulation::{self, Site};
 
 /// Batches that are sealed and not yet applied here. One on its way to the leader, one being committed, one being applied:
 /// more only makes batches smaller.
@@ -151,7 +152,11 @@ impl Stream {
         let deadline = self.queue.front()?.deadline;
         let mut builder = BatchBuilder::new();
         let mut waiters = Vec::with_capacity(self.queue.len().min(BATCH_COMMANDS_MAX));
-        while builder.len() < BATCH_COMMANDS_MAX && builder.bytes() < BATCH_BYTES_TARGET {
+        let commands_max = match simulation::happens(Site::SmallBatch) {
+            true => 1,
+            false => BATCH_COMMANDS_MAX,
+        };
+        while builder.len() < commands_max && builder.bytes() < BATCH_BYTES_TARGET {
             let Some(queued) = self
                 .queue
                 .pop_front_if(|queued| queued.deadline <= deadline + DEADLINE_SPREAD_MAX)

@@ -50,6 +50,7 @@ pub use self::stream::{PeerStream, StreamReceiver, StreamSender};
 use self::outgoing::{Connection, Link, LinkContext};
 use crate::components::Random;
 use crate::net::Net;
+use crate::simulation::{self, Site};
 
 /// What a connection is for. Lanes of one pair of nodes are separate connections and do not delay each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,6 +112,9 @@ pub trait PeerHandler: Send + Sync + 'static {
     /// Takes a stream that another node opened. Must not block. Dropping the stream closes it.
     fn on_stream(&self, from: u64, lane: Lane, kind: u8, stream: PeerStream);
 }
+
+/// After this a request is given up where [`Site::EarlyTimeout`] happens.
+const EARLY_TIMEOUT: Duration = Duration::from_millis(2);
 
 /// The other nodes, as reached from this one. Clones share the connections, which are closed with the last clone.
 #[derive(Clone)]
@@ -198,6 +202,10 @@ impl Peers {
         body: Bytes,
         timeout: Duration,
     ) -> Result<Bytes, PeerError> {
+        let timeout = match simulation::happens(Site::EarlyTimeout) {
+            true => timeout.min(EARLY_TIMEOUT),
+            false => timeout,
+        };
         let deadline = Instant::now() + timeout;
         let connection = self.connected(to, lane, deadline).await?;
         let answer = connection.request(kind, body, deadline);
