@@ -1,8 +1,8 @@
 //! One seed: first safety, under all faults; then the faults end, a quorum lives on, and everything must come to an end.
 
 pub mod clients;
+mod thread;
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use banyan_core::planted::{self, Bug};
 use banyan_node::simulation;
 use rand::Rng;
+
+pub(crate) use self::thread::PANIC_MARK;
+pub use self::thread::keep_panics;
 
 use self::clients::Clients;
 use crate::cluster::log::LogCollector;
@@ -36,6 +39,9 @@ const FAULTS_US: u64 = 5_000;
 const AFTER_HEALING_US: u64 = 5_000_000;
 /// How long the core may take from the healing until everything is answered and all its nodes agree.
 const LIVENESS_US: u64 = 60_000_000;
+
+/// Of so many seeds one is searched for a linearization without the log too.
+const BLACK_BOX_EVERY: u64 = 10;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -111,14 +117,15 @@ pub fn run(config: &RunConfig, pulse: &Pulse) -> Outcome {
 fn run_here(config: &RunConfig, pulse: &Pulse) -> Outcome {
     pulse.seed.store(config.plan.seed, Ordering::Relaxed);
     pulse.running.store(true, Ordering::Relaxed);
-    let started_s = cpu_s();
+    let started_s = thread::cpu_s();
     let trace = Trace::new();
     trace.add(0, "-", format!("seed {}: {}", config.plan.seed, config.plan.describe()));
     trace::follow(Some(trace.clone()));
-    align_task_ids();
+    thread::align_task_ids();
     simulation::begin(stream(config.plan.seed, "consensus").random(), config.plan.blocking_max);
+    thread::stir(&config.plan);
     planted::plant(config.bug);
-    PANIC.take();
+    thread::first_panic();
     let mut run = Run::new(config, trace.clone(), pulse);
     let result = catch_unwind(AssertUnwindSafe(|| run.whole()));
     let violation = match result {
@@ -126,7 +133,7 @@ fn run_here(config: &RunConfig, pulse: &Pulse) -> Outcome {
         Err(_) => Some(Violation {
             invariant: "panic",
             at: run.cluster.now(),
-            message: PANIC.take().unwrap_or_else(|| "without a message".to_owned()),
+            message: thread::first_panic().unwrap_or_else(|| "without a message".to_owned()),
         }),
     };
     for violation in violation.iter().chain(&run.others) {
@@ -136,6 +143,7 @@ fn run_here(config: &RunConfig, pulse: &Pulse) -> Outcome {
             format!("VIOLATED {}: {}", violation.invariant, violation.message),
         );
     }
+    run.calm();
     let (digest, bytes) = run.cluster.wire().sent();
     trace.add(
         run.cluster.now(),
@@ -155,10 +163,10 @@ fn run_here(config: &RunConfig, pulse: &Pulse) -> Outcome {
         cpu_s: 0.0,
         violation,
     };
-    // Nodes are dropped while this thread is still a simulation. After a panic they may be in no state to be dropped.
-    match &outcome.violation {
-        Some(violation) if violation.invariant == "panic" => std::mem::forget(run),
-        _ => drop(catch_unwind(AssertUnwindSafe(|| drop(run)))),
+    // Nodes are dropped while this thread is still a simulation, unless they may be in no state to be dropped.
+    match outcome.violation {
+        Some(_) => std::mem::forget(run),
+        None => drop(catch_unwind(AssertUnwindSafe(|| drop(run)))),
     }
     planted::plant(None);
     simulation::end();
@@ -166,31 +174,9 @@ fn run_here(config: &RunConfig, pulse: &Pulse) -> Outcome {
     pulse.running.store(false, Ordering::Relaxed);
     Outcome {
         trace: trace.lines(),
-        cpu_s: cpu_s() - started_s,
+        cpu_s: thread::cpu_s() - started_s,
         ..outcome
     }
-}
-
-/// tokio numbers tasks by process and keeps those of a runtime in a few lists by that number: it decides in which order the
-/// tasks of a crashed host end, and its connections with them. So every run begins with the same number but for a multiple.
-/// Runs at the same time take numbers from each other: only those that run alone in their process repeat themselves.
-fn align_task_ids() {
-    const MULTIPLE: u64 = 4_096;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime without input and output");
-    let mut id = 1;
-    while !u64::is_multiple_of(id, MULTIPLE) {
-        let next = runtime.spawn(async {}).id().to_string().parse();
-        id = next.expect("tokio shows a task's number");
-    }
-}
-
-/// Processor time of this thread, seconds; 0 where the system does not tell.
-fn cpu_s() -> f64 {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = stat.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok());
-    nanos.unwrap_or_default() / 1e9
 }
 
 /// What the run has seen: clients and log tell most of it, the cluster the rest.
@@ -200,29 +186,11 @@ fn coverage(run: &Run<'_>, trace: &[Line]) -> Seen {
     coverage.add(seen::SNAPSHOT_INSTALLS, count("installed a snapshot"));
     coverage.add(seen::ORIGIN_RESENDS, count("sent the batches in flight again"));
     coverage.add(seen::TORN_TAILS, count("cut the torn last append"));
+    coverage.add(seen::RARE, run.rare.rare);
+    coverage.add(seen::REPEATS, run.rare.repeats);
     coverage.add(seen::FAILPOINTS, run.cluster.counters().failpoints);
     coverage.add(seen::REFUSED_CORRUPTIONS, run.cluster.counters().refusals);
     coverage
-}
-
-thread_local! {
-    /// The first panic of this thread's run: what comes out of a node is tokio's complaint about it.
-    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Begins the line on the standard error output that tells of a panic which more panics followed.
-pub(crate) const PANIC_MARK: &str = "panic: ";
-
-/// Keeps panics for [`Outcome::violation`] instead of printing them.
-pub fn keep_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let text = panic.to_string().replace('\n', " ");
-        PANIC.with_borrow_mut(|first| match first {
-            None => *first = Some(text),
-            // What is dropped because of the first may panic too, which can end the process and with it all that is not told.
-            Some(first) => eprintln!("{PANIC_MARK}{first}"),
-        });
-    }));
 }
 
 struct Run<'a> {
@@ -236,6 +204,7 @@ struct Run<'a> {
     others: Vec<Violation>,
     seen: Seen,
     settings: RunSettings,
+    rare: simulation::Counts,
     looks: u64,
     leading: BTreeMap<u64, u64>,
     snapshots: Vec<(u64, u32, u64)>,
@@ -255,6 +224,7 @@ impl<'a> Run<'a> {
         let settings = RunSettings {
             voters: (1..=plan.node_count).collect(),
             tombstone_bounds: plan.knobs.tombstone_bounds,
+            black_box: plan.seed.is_multiple_of(BLACK_BOX_EVERY),
             election_timeout_us: plan.knobs.election_timeout_ms.1 * 1_000,
             client_timeout_us: clients.timeout().as_micros() as u64,
             ..RunSettings::default()
@@ -270,6 +240,7 @@ impl<'a> Run<'a> {
             others: Vec::new(),
             seen: Seen::default(),
             settings,
+            rare: simulation::Counts::default(),
             looks: 0,
             leading: BTreeMap::new(),
             snapshots: Vec::new(),
@@ -284,6 +255,7 @@ impl<'a> Run<'a> {
             }
         }
         self.settings.core = self.faults.heal(&mut self.cluster);
+        self.calm();
         self.settings.healed_at = Some(self.cluster.now());
         let healed_at = self.cluster.now();
         let core = self.settings.core.iter().map(|id| &self.cluster.nodes()[id]);
@@ -309,6 +281,13 @@ impl<'a> Run<'a> {
             return Err(self.violation("I-61", failed));
         }
         self.finish()
+    }
+
+    /// No rare things any more; what there were count.
+    fn calm(&mut self) {
+        let counts = simulation::calm();
+        self.rare.rare += counts.rare;
+        self.rare.repeats += counts.repeats;
     }
 
     fn step(&mut self) -> Result<(), Violation> {

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`latency`] N1 | slow links, spikes | turmoil's latency of a link |
 //! | [`loss`] N2 | what is under way on a link is lost | a cut of no length: turmoil's TCP does not send again, so the connections are lost with it |
+//! | N3 | a request or message of another node comes once more, later | [`banyan_node::simulation::stir`] |
 //! | [`reorder`] N4 | a link is held for some milliseconds | what it held arrives after what was sent later elsewhere |
 //! | [`partition`] N5 | groups of nodes cannot reach each other | cuts, or holds: as while TCP sends again |
 //! | [`oneway`] N6 | one direction is lost, or one pair of nodes | cuts |
@@ -16,6 +17,7 @@
 //! | [`failpoint`] P2 | power loss just before or after a named step of a node's storage | the disk and the store |
 //! | [`damage`] D5, D6, D7, D9 | what was synced is flipped, cut, overwritten or lost | while a node is down, by the atlas rule |
 //! | [`clocks`] C1, C2 | wrong, jumping and standing clocks | the clock component |
+//! | B1 | small settings; rare things that are right | knobs of [`plan`], [`banyan_node::simulation::stir`] |
 
 pub mod atlas;
 pub mod clocks;
@@ -87,7 +89,7 @@ impl Faults {
                 Class::ClockOffset => Episodes::start(*class, random, clocks::Offset),
                 Class::ClockJump => Episodes::start(*class, random, clocks::Jump),
                 // These change how others behave.
-                Class::HalfOpen | Class::Torn | Class::Knobs => None,
+                Class::HalfOpen | Class::Torn | Class::Knobs | Class::Repeat => None,
             });
         }
         Self {

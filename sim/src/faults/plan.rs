@@ -16,6 +16,8 @@ pub enum Class {
     Latency,
     /// N2.
     Loss,
+    /// N3.
+    Repeat,
     /// N4.
     Reorder,
     /// N5.
@@ -58,13 +60,13 @@ pub enum Class {
     ClockOffset,
     /// C2.
     ClockJump,
-    /// B1: settings so small that rare paths become common.
+    /// B1: settings so small that rare paths become common, and rare things at their sites.
     Knobs,
 }
 
 impl Class {
     /// All classes, with the share of seeds that have them.
-    pub const ALL: [(Self, f64); 24] = [
+    pub const ALL: [(Self, f64); 25] = [
         (Self::Latency, 1.0),
         (Self::Loss, 0.6),
         (Self::Reorder, 0.6),
@@ -90,6 +92,7 @@ impl Class {
         (Self::Misdirected, 0.05),
         (Self::Lost, 0.1),
         (Self::Failpoint, 0.8),
+        (Self::Repeat, 0.5),
     ];
 
     /// Its name in the table of faults.
@@ -98,6 +101,7 @@ impl Class {
         match self {
             Self::Latency => "N1 latency",
             Self::Loss => "N2 loss",
+            Self::Repeat => "N3 repeat",
             Self::Reorder => "N4 reorder",
             Self::Partition => "N5 partition",
             Self::OneWay => "N6 one-way",
@@ -119,7 +123,7 @@ impl Class {
             Self::SlowDisk => "D8 slow disk",
             Self::ClockOffset => "C1 clock offset",
             Self::ClockJump => "C2 clock jump",
-            Self::Knobs => "B1 knobs",
+            Self::Knobs => "B1 buggify",
         }
     }
 }

@@ -17,6 +17,8 @@ pub const REQUIRED: &[&str] = &[
     ORIGIN_RESENDS,
     TORN_TAILS,
     FAILPOINTS,
+    RARE,
+    REPEATS,
     REFUSED_CORRUPTIONS,
     REFUSED_READS,
     "unknown writes",
@@ -26,6 +28,7 @@ pub const REQUIRED: &[&str] = &[
     "expired topics",
     "deletes forgotten",
     "resumed subscriptions",
+    "takeovers",
 ];
 
 /// Leaders that committed something, but the first of a run.
@@ -38,6 +41,10 @@ pub const ORIGIN_RESENDS: &str = "origin resends";
 pub const TORN_TAILS: &str = "torn tails";
 /// Crashes just before or after a named step. Counted by the cluster.
 pub const FAILPOINTS: &str = "failpoint crashes";
+/// Rare things that nodes did at their sites. Counted by the run.
+pub const RARE: &str = "rare things";
+/// Requests and messages that came once more. Counted by the run.
+pub const REPEATS: &str = "repeated requests";
 /// Nodes that refused to start on a damaged log. Counted by the cluster.
 pub const REFUSED_CORRUPTIONS: &str = "refused corruptions";
 /// Linearizable reads that were refused for want of a quorum.
@@ -72,6 +79,7 @@ impl Coverage {
             "resent messages",
             serials.windows(2).filter(|pair| pair[0] == pair[1]).count() as u64,
         );
+        coverage.add("takeovers", finished.history.takeovers);
         for subscription in &finished.history.subscriptions {
             let resumed = subscription.since.is_some() && subscription.granted.is_some();
             coverage.add("resumed subscriptions", u64::from(resumed));

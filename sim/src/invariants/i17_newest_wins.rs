@@ -128,6 +128,7 @@ fn winners(replay: &Replay) -> BTreeMap<String, Rank> {
 #[cfg(test)]
 mod tests {
     use banyan_core::command::{Delete, Item, Put};
+    use banyan_core::state::TombstoneBounds;
 
     use super::super::testing::*;
     use super::*;
@@ -179,6 +180,19 @@ mod tests {
         let mut run = Run::new();
         run.log.batch(&[at(8, 1), delete_filter("#"), at(9, 2)]);
         check(run, 2);
+    }
+
+    #[test]
+    fn what_came_before_a_forgotten_delete_takes_no_part() {
+        let mut run = Run::new();
+        run.settings.tombstone_bounds = TombstoneBounds {
+            age_us: 0,
+            revisions: 0,
+        };
+        run.log.batch(&[at(9, 1), delete("a").into_operation()]);
+        run.log.items(&[Item::Compact { limit: 10 }]);
+        run.log.batch(&[at(7, 3)]);
+        check(run, 1);
     }
 
     #[test]

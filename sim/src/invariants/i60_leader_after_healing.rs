@@ -98,4 +98,19 @@ mod tests {
         assert!(!check(5_000_000, 9_000_000), "only before the healing");
         assert!(!check(21_000_000, 30_000_000), "too late");
     }
+
+    #[test]
+    fn a_write_that_was_slow_before_the_healing_is_waited_for() {
+        let mut run = Run::new();
+        run.settings.healed_at = Some(10_000_000);
+        let mut invariant = LeaderAfterHealing::default();
+        let mut none = node(2, 1, 1);
+        none.leader = None;
+        for (at, nodes) in [(0, vec![none]), (24_000_000, vec![leader(1, 1, 1), node(2, 1, 1)])] {
+            invariant.observe(&moment(at, &nodes, &[])).unwrap();
+        }
+        assert!(run.finish(&mut invariant).is_err());
+        run.settings.disks_healed_at = Some(15_000_000);
+        assert!(run.finish(&mut invariant).is_ok());
+    }
 }

@@ -138,7 +138,7 @@ impl Run {
 
     /// Adds what nodes 1 to 3 hold at the end, as the model has it.
     pub(super) fn converge(&mut self) {
-        let replay = Replay::of(&self.log.log).unwrap();
+        let replay = Replay::bounded(&self.log.log, self.settings.tombstone_bounds).unwrap();
         let index = replay.last_index().unwrap();
         let revision = replay.last_revision();
         let digest = replay.digest_at_index(index).unwrap();
@@ -163,7 +163,7 @@ impl Run {
 
     /// Whether `invariant` accepts it.
     pub(super) fn finish(&self, invariant: &mut dyn Invariant) -> Result<(), Violation> {
-        let replay = Replay::of(&self.log.log).unwrap();
+        let replay = Replay::bounded(&self.log.log, self.settings.tombstone_bounds).unwrap();
         let finished = Finished::new(self.at, &self.history, &self.log.log, &self.nodes, &self.settings);
         invariant.finish(&Finished {
             replay: Some(&replay),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banyan_core::mqtt::packet::Publish;
+use banyan_core::mqtt::reason::ReasonCode;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use tokio::time::{Instant, timeout};
@@ -196,6 +197,9 @@ impl SubscriberClient {
     }
 
     fn note(&self, node: &NodeAddresses, error: &MqttError) {
+        if matches!(error, MqttError::Disconnected(ReasonCode::SessionTakenOver)) {
+            self.context.recorder.taken_over();
+        }
         if matches!(error, MqttError::Decode(_) | MqttError::Unexpected(_)) {
             self.context.recorder.protocol_error(ProtocolError {
                 at: (self.context.now)(),
