@@ -40,9 +40,6 @@ const AFTER_HEALING_US: u64 = 5_000_000;
 /// How long the core may take from the healing until everything is answered and all its nodes agree.
 const LIVENESS_US: u64 = 60_000_000;
 
-/// Of so many seeds one is searched for a linearization without the log too.
-const BLACK_BOX_EVERY: u64 = 10;
-
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct RunConfig {
@@ -224,7 +221,6 @@ impl<'a> Run<'a> {
         let settings = RunSettings {
             voters: (1..=plan.node_count).collect(),
             tombstone_bounds: plan.knobs.tombstone_bounds,
-            black_box: plan.seed.is_multiple_of(BLACK_BOX_EVERY),
             election_timeout_us: plan.knobs.election_timeout_ms.1 * 1_000,
             client_timeout_us: clients.timeout().as_micros() as u64,
             ..RunSettings::default()

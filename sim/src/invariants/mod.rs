@@ -11,7 +11,7 @@
 //! | I-4 | what is committed stays | every moment, the log |
 //! | I-5 | committed means durable on a quorum | disks |
 //! | I-6 | a node's own indexes are in order and do not go back | every moment |
-//! | I-7 | equal applied index, equal state | every moment |
+//! | I-7 | equal applied index, equal state, and that of the log | every moment, the log |
 //! | I-8 | kept digest = scanned digest = digest of the model | the end |
 //! | I-9 | a snapshot holds exactly the state of its index | snapshots |
 //! | I-10 | nothing is seen before it is durable on a quorum | disks, history |
@@ -102,11 +102,11 @@ impl Checker {
             Box::<i45_nothing_shorter::NothingShorter>::default(),
             Box::<i46_errors_end::ErrorsEnd>::default(),
             Box::<i05_durable_on_quorum::DurableOnQuorum>::default(),
-            Box::<i07_equal_state::EqualState>::default(),
             Box::new(protocol::Protocol),
             Box::<refused::Refused>::default(),
             Box::<i14_at_most_once::AtMostOnce>::default(),
             Box::new(i19_deleted_stays::DeletedStays),
+            Box::<i07_equal_state::EqualState>::default(),
             Box::new(i12_nothing_lost::NothingLost),
             Box::new(i17_newest_wins::NewestWins),
             Box::new(i13_no_phantom::NoPhantom),
