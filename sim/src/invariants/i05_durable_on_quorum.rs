@@ -69,14 +69,6 @@ mod tests {
     }
 
     #[test]
-    fn damaged_meanwhile() {
-        let disks = [disk(1, 1, 1..=5), disk(3, 1, 1..=2)];
-        let up = [leader(1, 1, 5), node(2, 1, 5)];
-        assert!(DurableOnQuorum::default().observe(&moment(0, &up[..1], &disks)).is_ok());
-        assert!(DurableOnQuorum::default().observe(&moment(0, &up, &disks)).is_err());
-    }
-
-    #[test]
     fn purged_counts_and_what_was_checked_is_not_checked_again() {
         let mut purged = disk(2, 1, 9..=9);
         purged.purged = Some(id(1, 8));
