@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{AppliedId, BatchOutcome, Change, Disposition, OriginOpened, Outcome, State};
 use crate::command::{Batch, DecodeError, Entry, Item, Operation};
 use crate::keyspace::FormatError;
+use crate::planted::{Bug, planted};
 use crate::store::StoreError;
 
 /// What an entry did.
@@ -88,10 +89,26 @@ impl State {
 
     fn apply_batch(&mut self, batch: &Batch, applied: &mut Applied) -> Result<(), ApplyError> {
         let disposition = match self.take_batch(batch.id()) {
+            Err(Disposition::Duplicate) if planted(Bug::P25) => {
+                for operation in batch.operations() {
+                    self.apply_operation(operation?, &mut applied.changes)?;
+                }
+                Disposition::Duplicate
+            }
             Err(disposition) => disposition,
             // The sequence has moved on, so that the batches after this one are taken.
-            Ok(()) if self.position.log_time_us > batch.deadline_us() => {
+            Ok(()) if self.position.log_time_us > batch.deadline_us() && !planted(Bug::Late) => {
                 Disposition::Taken(vec![Outcome::TooLate; batch.count()])
+            }
+            // Where checkpoints fall is a replica's own affair.
+            Ok(()) if planted(Bug::P07) && self.is_frozen() => {
+                let operations = batch.operations().collect::<Result<Vec<_>, _>>()?;
+                let mut outcomes = Vec::with_capacity(batch.count());
+                for operation in operations.into_iter().rev() {
+                    outcomes.push(self.apply_operation(operation, &mut applied.changes)?);
+                }
+                outcomes.reverse();
+                Disposition::Taken(outcomes)
             }
             Ok(()) => {
                 let mut outcomes = Vec::with_capacity(batch.count());

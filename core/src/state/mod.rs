@@ -74,6 +74,7 @@ pub use crate::keyspace::meta::AppliedId;
 pub use apply::{Applied, ApplyError};
 pub use change::{Change, ChangeKind, DeleteCause};
 pub use checkpoint::{FrozenState, OpenError};
+pub use compact::TombstoneBounds;
 pub use digest::Digest;
 pub use outcome::{BatchOutcome, Disposition, OriginOpened, Outcome};
 pub use view::{ChangeRow, StateView};

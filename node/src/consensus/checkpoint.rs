@@ -10,6 +10,9 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use banyan_core::keyspace::meta::POSITION_KEY;
+use banyan_core::planted::{Bug, planted};
+use bytes::Bytes;
 use openraft::Raft;
 use openraft::async_runtime::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -138,8 +141,18 @@ pub async fn write(shared: &Arc<SharedState>, log: &LogHandle) -> Result<Option<
         .map_err(|error| error.to_string())?;
     let store = Arc::clone(shared.state.lock().base());
     let mark = shared.mark.clone();
+    let mut batch = frozen.to_batch();
+    if planted(Bug::P08) {
+        let is_row = |(key, _): &(Bytes, Option<Bytes>)| key[..] != POSITION_KEY;
+        let (rows, position) = batch.into_iter().partition(is_row);
+        let store = Arc::clone(&store);
+        batch = position;
+        crate::blocking::run(move || store.write(rows))
+            .await
+            .map_err(|error| error.to_string())?;
+    }
     let written = crate::blocking::run(move || {
-        store.write(frozen.to_batch()).map_err(|error| error.to_string())?;
+        store.write(batch).map_err(|error| error.to_string())?;
         mark.write(applied.index).map_err(|error| error.to_string())?;
         Ok::<_, String>(frozen)
     });
