@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use banyan_core::command::Event;
 use banyan_core::mqtt::packet::QoS;
 use banyan_core::mqtt::reason::ReasonCode;
+use banyan_core::planted::{Bug, planted};
 use banyan_core::state::StateView;
 use banyan_core::topic::{FilterTrie, TopicFilter};
 use bytes::Bytes;
@@ -241,7 +242,9 @@ impl Broker {
                         revision,
                         "changes were skipped: connections that may have missed some are closed"
                     );
-                    self.close_all(ReasonCode::QuotaExceeded);
+                    if !planted(Bug::P17) {
+                        self.close_all(ReasonCode::QuotaExceeded);
+                    }
                     self.index.lock().dispatched(revision);
                     position = next;
                 }

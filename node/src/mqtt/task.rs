@@ -33,6 +33,7 @@ use super::replay::{Progress, Replay};
 use crate::broker::{Item, Outbox, SubscriptionOptions};
 use crate::net::BoxStream;
 use crate::service::{Completion, Consistency, ProposeError, ReadError, Reply, Service};
+use crate::simulation;
 
 /// The write buffer takes no further message once it holds this many bytes.
 const WRITE_BYTES_TARGET: usize = 64 * 1024;
@@ -160,6 +161,9 @@ impl Task {
                     }
                 }
                 _ = outcomes.recv_many(&mut answered, 1024) => {
+                    if let Some(late) = simulation::late_answer() {
+                        tokio::time::sleep(late).await;
+                    }
                     for (token, reply) in answered.drain(..) {
                         self.connection.on_outcome(token, propose_result(reply), &mut self.effects);
                     }
