@@ -33,6 +33,10 @@ sim-long COUNT="1000":
     cargo run --profile sim -p banyan-sim -- meta
     from=$(date +%s); cargo run --profile sim -p banyan-sim -- run --seeds $from..$((from + {{COUNT}})) --jobs 2 --keep-going
 
+# Planted bugs: is each found, by the promise that it breaks?
+sim-bugs:
+    cargo run --profile sim -p banyan-sim --features planted-bugs -- bugs --jobs 2
+
 # Licences, advisories, sources (needs cargo-deny).
 deny:
     cargo deny check

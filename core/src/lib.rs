@@ -13,6 +13,7 @@
 //! | [`store`] | the ordered map beneath the state, its in-memory version, and the layer of changes above it |
 //! | [`command`] | replicated commands and their encoding |
 //! | [`state`] | `apply`, and the queries |
+//! | [`planted`] | bugs for the simulator to find; none in a release |
 //! | [`mqtt`] | packets, codec, and the connection as a state machine |
 
 pub mod command;
@@ -20,6 +21,7 @@ pub mod keyspace;
 pub mod limits;
 pub mod metadata;
 pub mod mqtt;
+pub mod planted;
 pub mod state;
 pub mod store;
 pub mod topic;

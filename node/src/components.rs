@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use banyan_core::state::TombstoneBounds;
 use banyan_core::store::Store;
 
 use crate::net::Net;
@@ -70,4 +71,7 @@ pub struct Components {
     pub disk: Arc<dyn Disk>,
     /// The checkpointed state.
     pub stores: Arc<dyn Stores>,
+    /// How long deletes are remembered. The same on every node, always; only a simulation has other than the default, so
+    /// that it lives to see them forgotten.
+    pub tombstone_bounds: TombstoneBounds,
 }

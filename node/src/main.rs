@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use banyan_core::state::TombstoneBounds;
 use banyan_node::components::{Components, SystemClock, SystemRandom};
 use banyan_node::net::Tcp;
 use banyan_node::playground::{self, STOP_WHEN_STDIN_CLOSES};
@@ -152,6 +153,7 @@ fn run_node(matches: &ArgMatches) -> Result<(), Failure> {
         net: Arc::new(Tcp),
         disk: Arc::new(SystemDisk),
         stores: Arc::new(LsmStores),
+        tombstone_bounds: TombstoneBounds::default(),
     };
 
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -106,6 +106,38 @@ fn a_node_behind_the_purged_log_catches_up_by_snapshot() {
     println!("{}", check(&cluster, &writers));
 }
 
+/// The log is written faster than a snapshot is installed, and little of it is kept: the purge must wait for a node that is
+/// catching up, or it would be sent one snapshot after the other.
+#[test]
+fn a_node_that_catches_up_under_load_is_not_outrun() {
+    const SNAPSHOTS_MAX: usize = 3;
+    let cluster = Cluster::start(3, SMALL_FILES);
+    let options = LoadOptions {
+        payload_bytes: 4_000,
+        ..LoadOptions::default()
+    };
+    Load::run(&cluster, options, |load| {
+        for _ in 0..3 {
+            load.wait_until_acknowledged(load.acknowledged() + 500, PATIENCE);
+            cluster.kill(AWAY);
+            let purged = |index| cluster.member(index).and_then(|member| member.purged_index);
+            let held = cluster.member(0).and_then(|member| member.last_log_index);
+            wait::until("log purged beyond the node that is away", CATCH_UP_TIMEOUT, || {
+                (purged(0) > held && purged(1) > held).then_some(())
+            });
+            cluster.start_node(AWAY);
+        }
+    });
+    cluster.wait_until_equal();
+    let log = std::fs::read_to_string(cluster.log_file(AWAY)).expect("the log of node 3");
+    let snapshots = log.matches("installed a snapshot").count();
+    println!("{snapshots} snapshots for 3 absences");
+    assert!(
+        (1..=3 * SNAPSHOTS_MAX).contains(&snapshots),
+        "{snapshots} snapshots for 3 absences"
+    );
+}
+
 fn check(cluster: &Cluster, writers: &[common::load::WriterLog]) -> common::evidence::Summary {
     let state = read_state(cluster, AWAY);
     assert!(read_state(cluster, 0) == state, "nodes 1 and 3 list different states");

@@ -11,12 +11,16 @@
 //! | [`run`] | one seed: safety under faults, then healing and liveness |
 //! | [`scenario`] | named runs |
 //! | [`trace`] | one line for every event that matters |
+//! | [`apart`] | seeds in processes of their own |
+//! | [`bugs`] | bugs that are planted to be found |
 //! | [`real`] | the same promises, with real processes |
 //! | [`report`] | the timeline of one seed as a picture |
 //! | [`cli`] | the program `banyan-sim` |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod apart;
+pub mod bugs;
 pub mod cli;
 pub mod client;
 pub mod cluster;

@@ -1,14 +1,18 @@
 //! One seed: first safety, under all faults; then the faults end, a quorum lives on, and everything must come to an end.
 
 pub mod clients;
+mod thread;
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use banyan_core::planted::{self, Bug};
 use banyan_node::simulation;
 use rand::Rng;
+
+pub(crate) use self::thread::PANIC_MARK;
+pub use self::thread::keep_panics;
 
 use self::clients::Clients;
 use crate::cluster::log::LogCollector;
@@ -43,6 +47,8 @@ pub struct RunConfig {
     pub plan: Plan,
     /// How long it goes wrong.
     pub safety_us: Time,
+    /// The bug that is planted in all nodes.
+    pub bug: Option<Bug>,
 }
 
 /// What came out.
@@ -108,12 +114,15 @@ pub fn run(config: &RunConfig, pulse: &Pulse) -> Outcome {
 fn run_here(config: &RunConfig, pulse: &Pulse) -> Outcome {
     pulse.seed.store(config.plan.seed, Ordering::Relaxed);
     pulse.running.store(true, Ordering::Relaxed);
-    let started_s = cpu_s();
+    let started_s = thread::cpu_s();
     let trace = Trace::new();
     trace.add(0, "-", format!("seed {}: {}", config.plan.seed, config.plan.describe()));
     trace::follow(Some(trace.clone()));
+    thread::align_task_ids();
     simulation::begin(stream(config.plan.seed, "consensus").random(), config.plan.blocking_max);
-    PANIC.take();
+    thread::stir(&config.plan);
+    planted::plant(config.bug);
+    thread::first_panic();
     let mut run = Run::new(config, trace.clone(), pulse);
     let result = catch_unwind(AssertUnwindSafe(|| run.whole()));
     let violation = match result {
@@ -121,7 +130,7 @@ fn run_here(config: &RunConfig, pulse: &Pulse) -> Outcome {
         Err(_) => Some(Violation {
             invariant: "panic",
             at: run.cluster.now(),
-            message: PANIC.take().unwrap_or_else(|| "without a message".to_owned()),
+            message: thread::first_panic().unwrap_or_else(|| "without a message".to_owned()),
         }),
     };
     for violation in violation.iter().chain(&run.others) {
@@ -131,6 +140,7 @@ fn run_here(config: &RunConfig, pulse: &Pulse) -> Outcome {
             format!("VIOLATED {}: {}", violation.invariant, violation.message),
         );
     }
+    run.calm();
     let (digest, bytes) = run.cluster.wire().sent();
     trace.add(
         run.cluster.now(),
@@ -150,23 +160,20 @@ fn run_here(config: &RunConfig, pulse: &Pulse) -> Outcome {
         cpu_s: 0.0,
         violation,
     };
-    // Nodes are dropped while this thread is still a simulation.
-    drop(catch_unwind(AssertUnwindSafe(|| drop(run))));
+    // Nodes are dropped while this thread is still a simulation, unless they may be in no state to be dropped.
+    match outcome.violation {
+        Some(_) => std::mem::forget(run),
+        None => drop(catch_unwind(AssertUnwindSafe(|| drop(run)))),
+    }
+    planted::plant(None);
     simulation::end();
     trace::follow(None);
     pulse.running.store(false, Ordering::Relaxed);
     Outcome {
         trace: trace.lines(),
-        cpu_s: cpu_s() - started_s,
+        cpu_s: thread::cpu_s() - started_s,
         ..outcome
     }
-}
-
-/// Processor time of this thread, seconds; 0 where the system does not tell.
-fn cpu_s() -> f64 {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = stat.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok());
-    nanos.unwrap_or_default() / 1e9
 }
 
 /// What the run has seen: clients and log tell most of it, the cluster the rest.
@@ -176,22 +183,11 @@ fn coverage(run: &Run<'_>, trace: &[Line]) -> Seen {
     coverage.add(seen::SNAPSHOT_INSTALLS, count("installed a snapshot"));
     coverage.add(seen::ORIGIN_RESENDS, count("sent the batches in flight again"));
     coverage.add(seen::TORN_TAILS, count("cut the torn last append"));
+    coverage.add(seen::RARE, run.rare.rare);
+    coverage.add(seen::REPEATS, run.rare.repeats);
+    coverage.add(seen::FAILPOINTS, run.cluster.counters().failpoints);
     coverage.add(seen::REFUSED_CORRUPTIONS, run.cluster.counters().refusals);
     coverage
-}
-
-thread_local! {
-    /// The first panic of this thread's run: what comes out of a node is tokio's complaint about it.
-    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Keeps panics for [`Outcome::violation`] instead of printing them.
-pub fn keep_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        PANIC.with_borrow_mut(|first| {
-            first.get_or_insert_with(|| panic.to_string().replace('\n', " "));
-        });
-    }));
 }
 
 struct Run<'a> {
@@ -205,9 +201,10 @@ struct Run<'a> {
     others: Vec<Violation>,
     seen: Seen,
     settings: RunSettings,
+    rare: simulation::Counts,
     looks: u64,
     leading: BTreeMap<u64, u64>,
-    snapshots: Vec<(u64, u64)>,
+    snapshots: Vec<(u64, u32, u64)>,
 }
 
 impl<'a> Run<'a> {
@@ -223,6 +220,7 @@ impl<'a> Run<'a> {
         let clients = Clients::start(&mut cluster, plan);
         let settings = RunSettings {
             voters: (1..=plan.node_count).collect(),
+            tombstone_bounds: plan.knobs.tombstone_bounds,
             election_timeout_us: plan.knobs.election_timeout_ms.1 * 1_000,
             client_timeout_us: clients.timeout().as_micros() as u64,
             ..RunSettings::default()
@@ -238,6 +236,7 @@ impl<'a> Run<'a> {
             others: Vec::new(),
             seen: Seen::default(),
             settings,
+            rare: simulation::Counts::default(),
             looks: 0,
             leading: BTreeMap::new(),
             snapshots: Vec::new(),
@@ -252,28 +251,39 @@ impl<'a> Run<'a> {
             }
         }
         self.settings.core = self.faults.heal(&mut self.cluster);
+        self.calm();
         self.settings.healed_at = Some(self.cluster.now());
         let healed_at = self.cluster.now();
+        let core = self.settings.core.iter().map(|id| &self.cluster.nodes()[id]);
+        let disks_healed_at = core.map(|node| node.disk().busy_until_us()).max();
+        self.settings.disks_healed_at = disks_healed_at.max(Some(healed_at));
         while self.cluster.now() < healed_at + AFTER_HEALING_US {
             self.step_healed()?;
         }
         self.clients.finish(&self.settings.core);
         while !self.clients.are_done() {
-            self.check_time(healed_at, "I-61", "clients wait for answers that do not come")?;
+            match self.why_not_agreed() {
+                ("I-63", message) => self.check_time(healed_at, "I-63", message)?,
+                _ => self.check_time(healed_at, "I-61", "clients wait for answers that do not come")?,
+            }
             self.step_healed()?;
         }
         while !self.core_agrees() {
-            self.check_time(
-                healed_at,
-                "I-62",
-                "the nodes that live on do not come to the same state",
-            )?;
+            let (invariant, message) = self.why_not_agreed();
+            self.check_time(healed_at, invariant, message)?;
             self.step_healed()?;
         }
         if let Some(failed) = self.clients.failure() {
             return Err(self.violation("I-61", failed));
         }
         self.finish()
+    }
+
+    /// No rare things any more; what there were count.
+    fn calm(&mut self) {
+        let counts = simulation::calm();
+        self.rare.rare += counts.rare;
+        self.rare.repeats += counts.repeats;
     }
 
     fn step(&mut self) -> Result<(), Violation> {
@@ -355,11 +365,13 @@ impl<'a> Run<'a> {
         let mut new = Vec::new();
         if self.looks.is_multiple_of(DISKS_EVERY) {
             for node in self.cluster.nodes().values() {
+                // A crash may have changed what is there.
+                let life = node.life();
                 if let Some(snapshot) = observe::snapshot(node)
-                    && !self.snapshots.contains(&(snapshot.node, snapshot.id.index))
+                    && !self.snapshots.contains(&(snapshot.node, life, snapshot.id.index))
                 {
-                    self.snapshots.retain(|(node, _)| *node != snapshot.node);
-                    self.snapshots.push((snapshot.node, snapshot.id.index));
+                    self.snapshots.retain(|(node, ..)| *node != snapshot.node);
+                    self.snapshots.push((snapshot.node, life, snapshot.id.index));
                     new.push(snapshot);
                 }
             }
@@ -379,6 +391,23 @@ impl<'a> Run<'a> {
         self.cluster.leader().is_some()
             && first.0.map(|applied| applied.index) == first.2.map(|last| last.index)
             && states.all(|state| state == Some(first))
+    }
+
+    /// A node that others have left behind what they still have is a matter of its own.
+    fn why_not_agreed(&self) -> (&'static str, &'static str) {
+        let core = self.settings.core.iter().map(|id| &self.cluster.nodes()[id]);
+        let ids: Vec<_> = core
+            .filter_map(|node| Some(node.server()?.replica().log_ids()))
+            .collect();
+        let purged = ids.iter().filter_map(|ids| ids.purged).map(|id| id.index).max();
+        if ids.iter().any(|ids| ids.applied.map(|id| id.index) < purged) {
+            (
+                "I-63",
+                "a node does not catch up, for which the others have purged the log",
+            )
+        } else {
+            ("I-62", "the nodes that live on do not come to the same state")
+        }
     }
 
     fn check_time(&self, healed_at: Time, invariant: &'static str, message: &str) -> Result<(), Violation> {
@@ -404,7 +433,7 @@ impl<'a> Run<'a> {
             &nodes,
             &self.settings,
         );
-        let replay = Replay::of(self.log.committed()).ok();
+        let replay = Replay::bounded(self.log.committed(), self.settings.tombstone_bounds).ok();
         self.seen = Seen::of(&Finished {
             replay: replay.as_ref(),
             ..finished

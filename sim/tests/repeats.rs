@@ -8,6 +8,7 @@ fn run_seed(seed: u64, safety_s: u64) -> Outcome {
     let config = RunConfig {
         plan: Plan::draw(seed),
         safety_us: safety_s * 1_000_000,
+        bug: None,
     };
     run::run(&config, &Pulse::default())
 }

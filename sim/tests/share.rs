@@ -5,17 +5,16 @@
 #![allow(clippy::disallowed_methods)] // How long fresh seeds go on is real time.
 
 use std::ops::Range;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use banyan_sim::faults::plan::Plan;
+use banyan_sim::apart;
 use banyan_sim::invariants::coverage::{
     Coverage, LEADER_CHANGES, ORIGIN_RESENDS, REFUSED_CORRUPTIONS, REFUSED_READS, SNAPSHOT_INSTALLS, TORN_TAILS,
 };
-use banyan_sim::run::{self, Outcome, Pulse, RunConfig};
-use banyan_sim::trace;
 
 /// Together these have seen everything that [`MUST_SEE`] names.
 const FIXED: Range<u64> = 0..16;
@@ -27,21 +26,11 @@ const MUST_SEE: [&str; 6] = [
     REFUSED_CORRUPTIONS,
     REFUSED_READS,
 ];
-/// Simulated time under faults.
-const SAFETY_US: u64 = 60_000_000;
-/// Seeds at a time.
+/// Seeds at a time, each in a process of its own.
 const JOBS: u64 = 2;
 /// How long fresh seeds go on unless the environment says otherwise: not at all, until some hundred seeds were seen to raise no
 /// false alarm.
 const FRESH_SECONDS: u64 = 0;
-
-fn run_seed(seed: u64) -> Outcome {
-    let config = RunConfig {
-        plan: Plan::draw(seed),
-        safety_us: SAFETY_US,
-    };
-    run::run(&config, &Pulse::default())
-}
 
 /// Runs `seeds` until `deadline` and returns how many ran, what they have seen, and what they have broken.
 fn run_seeds(seeds: &Range<u64>, deadline: Option<Instant>) -> (u64, Coverage, Vec<String>) {
@@ -55,12 +44,14 @@ fn run_seeds(seeds: &Range<u64>, deadline: Option<Instant>) -> (u64, Coverage, V
                     if seed >= seeds.end {
                         return;
                     }
-                    let outcome = run_seed(seed);
+                    let program = Path::new(env!("CARGO_BIN_EXE_banyan-sim"));
+                    let told = apart::run(program, seed, &[""; 0]).expect("the simulator runs");
                     let mut seen = seen.lock().expect("no thread panics here");
                     seen.0 += 1;
-                    seen.1.merge(&outcome.coverage);
-                    seen.2.extend(outcome.violation.map(|violation| {
-                        format!("{violation}\nagain: cargo run --profile sim -p banyan-sim -- replay {seed}")
+                    seen.1.merge(&told.coverage);
+                    seen.2.extend(told.violation.map(|violation| {
+                        let text = violation.text;
+                        format!("{text}\nagain: cargo run --profile sim -p banyan-sim -- replay {seed}")
                     }));
                 }
             });
@@ -86,15 +77,11 @@ fn seeds_repeat_themselves_and_break_no_promise() {
     meta("0..3");
     println!("meta: {:.0} s", started.elapsed().as_secs_f64());
 
-    trace::install(false);
-    run::keep_panics();
     let (count, coverage, broken) = run_seeds(&FIXED, None);
     println!("{count} fixed seeds: {:.0} s", started.elapsed().as_secs_f64());
     for (name, count) in coverage.iter() {
         println!("  {name:<26} {count:>8}");
     }
-    // What is asserted says what went wrong; the hook of `keep_panics` keeps the sentences of panics to itself.
-    let _own = std::panic::take_hook();
     assert!(broken.is_empty(), "{}", broken.join("\n"));
     let never: Vec<_> = MUST_SEE.iter().filter(|name| coverage.get(name) == 0).collect();
     assert!(never.is_empty(), "these seeds have never seen {never:?}");
@@ -102,9 +89,7 @@ fn seeds_repeat_themselves_and_break_no_promise() {
     let fresh = fresh();
     let seconds = std::env::var("BANYAN_SIM_FRESH_SECONDS").ok();
     let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(FRESH_SECONDS);
-    run::keep_panics();
     let (count, _, broken) = run_seeds(&fresh, Some(Instant::now() + Duration::from_secs(seconds)));
-    let _own = std::panic::take_hook();
     println!(
         "{count} fresh seeds from {}: {:.0} s",
         fresh.start,

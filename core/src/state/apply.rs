@@ -6,6 +6,7 @@ use super::{AppliedId, Assigned, BatchOutcome, Change, Closed, Disposition, Orig
 use crate::command::{Batch, BatchId, Command, DecodeError, Entry, Item, Operation, Sender};
 use crate::keyspace::FormatError;
 use crate::limits::SESSION_CHUNK_MAX;
+use crate::planted::{Bug, planted};
 use crate::store::StoreError;
 
 /// What an entry did.
@@ -117,10 +118,26 @@ impl State {
 
     fn apply_batch(&mut self, batch: &Batch, applied: &mut Applied) -> Result<(), ApplyError> {
         let disposition = match self.take_batch(batch.id()) {
+            Err(Disposition::Duplicate) if planted(Bug::P25) => {
+                for command in batch.commands() {
+                    self.apply_command(command?, batch.id(), applied)?;
+                }
+                Disposition::Duplicate
+            }
             Err(disposition) => disposition,
             // The sequence has moved on, so that the batches after this one are taken.
-            Ok(()) if self.position.log_time_us > batch.deadline_us() => {
+            Ok(()) if self.position.log_time_us > batch.deadline_us() && !planted(Bug::Late) => {
                 Disposition::Taken(vec![Outcome::TooLate; batch.count()])
+            }
+            // Where checkpoints fall is a replica's own affair.
+            Ok(()) if planted(Bug::P07) && self.is_frozen() => {
+                let commands = batch.commands().collect::<Result<Vec<_>, _>>()?;
+                let mut outcomes = Vec::with_capacity(batch.count());
+                for command in commands.into_iter().rev() {
+                    outcomes.push(self.apply_command(command, batch.id(), applied)?);
+                }
+                outcomes.reverse();
+                Disposition::Taken(outcomes)
             }
             Ok(()) => {
                 let mut outcomes = Vec::with_capacity(batch.count());

@@ -18,6 +18,7 @@ use super::{AppliedId, State};
 use crate::keyspace::meta::{MEMBERSHIP_KEY, POSITION_KEY, Position};
 use crate::keyspace::origin::{origin_key, origin_of_key};
 use crate::keyspace::{FormatError, KeyKind, OriginRow};
+use crate::planted::{Bug, planted};
 use crate::store::{Direction, FrozenLayer, Layered, Store, StoreError, WriteBatch};
 
 /// A store cannot be opened as a state. The node must not start.
@@ -60,6 +61,12 @@ impl FrozenState {
         let mut batch = self.layer.to_batch();
         let index_changes = self.stale.index_changes(&self.layer);
         batch.extend(index_changes.expect("changes are as they were encoded"));
+        if planted(Bug::Half) {
+            let is_topic = |row: &(Bytes, Option<Bytes>)| row.0.first() == Some(&(KeyKind::Topic as u8));
+            if let Some(newest) = batch.iter().rposition(is_topic) {
+                batch.remove(newest);
+            }
+        }
         batch
     }
 }
@@ -70,6 +77,14 @@ impl State {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(base: Arc<dyn Store>) -> Result<Self, OpenError> {
+        Self::open_bounded(base, TombstoneBounds::default())
+    }
+
+    /// As [`open`](Self::open), with other bounds for tombstones than a cluster has by default.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_bounded(base: Arc<dyn Store>, tombstone_bounds: TombstoneBounds) -> Result<Self, OpenError> {
         let view = base.view();
         let position = match view.get(&POSITION_KEY)? {
             Some(row) => Position::parse(&row)?,
@@ -99,7 +114,7 @@ impl State {
             groups: Groups::default(),
             group_marks: GroupMarks::default(),
             interest: Interest::default(),
-            tombstone_bounds: TombstoneBounds::default(),
+            tombstone_bounds,
         };
         state.open_sessions(&*view)?;
         state.open_groups()?;

@@ -6,15 +6,17 @@ use super::{ApplyError, State};
 use crate::keyspace::tombstone::{tombstone_age_of_key, tombstone_key};
 use crate::keyspace::{KeyKind, Tombstone};
 use crate::limits::{COMPACTION_CHUNK_TOMBSTONES_MAX, TOMBSTONE_AGE_MIN_US, TOMBSTONE_REVISIONS_MIN};
+use crate::planted::{Bug, planted};
 use crate::store::{Direction, StoreError};
 
-/// How long a tombstone is kept: until both bounds are passed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TombstoneBounds {
+/// How long a tombstone is kept: until both bounds are passed. The same on every node, always: what a compaction drops
+/// follows from them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TombstoneBounds {
     /// Log time since the delete, microseconds.
-    pub(super) age_us: u64,
+    pub age_us: u64,
     /// Revisions since the delete.
-    pub(super) revisions: u64,
+    pub revisions: u64,
 }
 
 impl Default for TombstoneBounds {
@@ -36,6 +38,12 @@ impl State {
             self.position.compacted_revision = tombstone.revision;
         }
         Ok(())
+    }
+
+    /// How long tombstones are kept.
+    #[must_use]
+    pub const fn tombstone_bounds(&self) -> TombstoneBounds {
+        self.tombstone_bounds
     }
 
     /// Whether a compaction would drop anything now.
@@ -87,12 +95,12 @@ impl State {
         Ok(due)
     }
 
-    const fn is_far_behind(&self, revision: u64) -> bool {
-        self.position.revision.saturating_sub(revision) >= self.tombstone_bounds.revisions
+    fn is_far_behind(&self, revision: u64) -> bool {
+        self.position.revision.saturating_sub(revision) >= self.tombstone_bounds.revisions || planted(Bug::P10)
     }
 
-    const fn is_long_ago(&self, time_us: u64) -> bool {
-        self.position.log_time_us.saturating_sub(time_us) >= self.tombstone_bounds.age_us
+    fn is_long_ago(&self, time_us: u64) -> bool {
+        self.position.log_time_us.saturating_sub(time_us) >= self.tombstone_bounds.age_us || planted(Bug::P10)
     }
 
     /// The tombstone that the index has at `position`; `None` if the topic has changed since.

@@ -93,6 +93,7 @@ pub use crate::keyspace::{InFlight, LiveConnection, MessagePosition, Session, Su
 pub use apply::{Applied, ApplyError};
 pub use change::{Change, ChangeKind, DeleteCause};
 pub use checkpoint::{FrozenState, OpenError};
+pub use compact::TombstoneBounds;
 pub use digest::Digest;
 pub use group::Group;
 pub use outcome::{BatchOutcome, Disposition, OriginOpened, Outcome};

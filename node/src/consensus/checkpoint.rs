@@ -3,11 +3,20 @@
 //! A checkpoint freezes the layer of changes at an applied index, waits until the local log is fsynced up to it, and writes
 //! it as one atomic, synced batch. Only then may the log lose what the checkpoint covers. What the store holds after a
 //! checkpoint also is the snapshot for nodes that have fallen behind the purged log, at no further cost.
+//!
+//! Purging waits, within a bound, for a follower that is there and behind: otherwise, under a load that fills the kept log
+//! faster than a snapshot is installed, it would need the next snapshot as soon as it has one.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use banyan_core::keyspace::meta::POSITION_KEY;
+use banyan_core::planted::{Bug, planted};
+use bytes::Bytes;
 use openraft::Raft;
+use openraft::async_runtime::Instant as _;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::SerdeInstant;
 use openraft::type_config::alias::SnapshotMetaOf;
 use tokio::time::Instant;
 
@@ -23,6 +32,12 @@ const INTERVAL_MAX: Duration = Duration::from_secs(30);
 const LOG_BYTES_MIN: u64 = 1024 * 1024;
 /// How often the growth of the log is looked at.
 const LOG_INTERVAL: Duration = Duration::from_millis(200);
+
+/// A follower that has not answered for this long is not waited for.
+const CONTACT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Log kept for followers that are there and behind: this many times what is kept anyway, or this many bytes if that is more.
+const HOLD_FACTOR: u64 = 8;
+const HOLD_BYTES_MIN: u64 = 256 * 1024 * 1024;
 
 /// Writes checkpoints until the node stops.
 ///
@@ -61,6 +76,13 @@ pub async fn run(
                 };
                 // openraft takes the snapshot later and purges up to the one before: the log stays a checkpoint longer.
                 let purge_index = log.index_keeping_bytes(log_keep_bytes).min(index);
+                let purge_index = match slowest_follower(raft) {
+                    Some(held) if held < purge_index => {
+                        let hold_bytes = log_keep_bytes.saturating_mul(HOLD_FACTOR).max(HOLD_BYTES_MIN);
+                        log.index_keeping_bytes(hold_bytes).max(held).min(purge_index)
+                    }
+                    _ => purge_index,
+                };
                 let told = async {
                     raft.trigger().snapshot().await?;
                     if purge_index > 0 {
@@ -78,6 +100,22 @@ pub async fn run(
             }
         }
     }
+}
+
+/// What the slowest of the followers that are there is known to hold: 0 while one waits for a snapshot. `None` without
+/// followers, and where this node does not lead.
+fn slowest_follower(raft: &Raft<TypeConfig, StateMachine>) -> Option<u64> {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let is_there = |node_id| {
+        let answered = metrics.heartbeat.as_ref()?.get(node_id)?.as_ref();
+        answered.map(|at| SerdeInstant::into_inner(*at).elapsed() < CONTACT_TIMEOUT)
+    };
+    let followers = metrics.replication.as_ref()?.iter();
+    followers
+        .filter(|(node_id, _)| **node_id != metrics.id && is_there(node_id) == Some(true))
+        .map(|(_, held)| held.as_ref().map_or(0, super::types::LogId::index))
+        .min()
 }
 
 /// Writes one checkpoint, if there is anything new; returns the log index it covers.
@@ -103,8 +141,18 @@ pub async fn write(shared: &Arc<SharedState>, log: &LogHandle) -> Result<Option<
         .map_err(|error| error.to_string())?;
     let store = Arc::clone(shared.state.lock().base());
     let mark = shared.mark.clone();
+    let mut batch = frozen.to_batch();
+    if planted(Bug::P08) {
+        let is_row = |(key, _): &(Bytes, Option<Bytes>)| key[..] != POSITION_KEY;
+        let (rows, position) = batch.into_iter().partition(is_row);
+        let store = Arc::clone(&store);
+        batch = position;
+        crate::blocking::run(move || store.write(rows))
+            .await
+            .map_err(|error| error.to_string())?;
+    }
     let written = crate::blocking::run(move || {
-        store.write(frozen.to_batch()).map_err(|error| error.to_string())?;
+        store.write(batch).map_err(|error| error.to_string())?;
         mark.write(applied.index).map_err(|error| error.to_string())?;
         Ok::<_, String>(frozen)
     });

@@ -13,6 +13,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use banyan_core::planted::{Bug, planted};
 use banyan_core::store::Store;
 use bytes::Bytes;
 use futures_util::Stream;
@@ -204,6 +205,9 @@ impl RaftNetworkV2<TypeConfig> for RaftClient {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        if planted(Bug::P24) {
+            return Err(StreamingError::Closed(cancel.await));
+        }
         let timeout = option.soft_ttl().max(SnapshotOutbox::CONNECT_TIMEOUT_MIN);
         let send = async {
             let opened = self

@@ -34,6 +34,7 @@ use super::network::speaks_for_itself;
 use super::types::{SnapshotMeta, TypeConfig, Vote};
 use super::wire::{self, WireError};
 use crate::peer::{PeerError, PeerStream};
+use crate::simulation::{self, Site};
 
 /// The contents of a snapshot.
 pub enum SnapshotData {
@@ -218,11 +219,15 @@ struct Chunk {
 fn read_chunk(view: &dyn ReadView, lower: &[u8]) -> Result<Chunk, StoreError> {
     let mut message = BytesMut::with_capacity(SNAPSHOT_CHUNK_BYTES);
     message.put_u8(tag::CHUNK);
+    let bytes_max = match simulation::happens(Site::SmallChunk) {
+        true => 0,
+        false => SNAPSHOT_CHUNK_BYTES,
+    };
     let (mut pairs, mut next) = (0, None);
     let len = |bytes: &Bytes| u32::try_from(bytes.len()).map_err(|error| StoreError(error.to_string()));
     for pair in view.range(lower, None, Direction::Ascending) {
         let (key, value) = pair?;
-        if pairs > 0 && message.len() + 8 + key.len() + value.len() > SNAPSHOT_CHUNK_BYTES {
+        if pairs > 0 && message.len() + 8 + key.len() + value.len() > bytes_max {
             next = Some(key);
             break;
         }

@@ -25,6 +25,7 @@ use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use super::wire;
 use crate::changes::{ChangeBatch, ChangeRing};
 use crate::fatal::{Fatal, FatalError};
+use crate::simulation::{self, Site};
 
 /// How far this node has applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,7 +185,7 @@ impl SharedState {
         let result = state.apply(id, entry);
         let position = self.position_of(&state);
         self.has_groups.store(state.has_groups(), Ordering::Relaxed);
-        if state.active_bytes() >= self.checkpoint_bytes {
+        if state.active_bytes() >= self.checkpoint_bytes || simulation::happens(Site::EarlyCheckpoint) {
             self.checkpoint_due.notify_one();
         }
         drop(state);
@@ -322,9 +323,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.log.barrier().await.map_err(|error| self.shared.fail(&error))?;
         let shared = Arc::clone(&self.shared);
         let installed = crate::blocking::run(move || {
-            let base = Arc::clone(shared.state.lock().base());
+            let (base, tombstone_bounds) = {
+                let state = shared.state.lock();
+                (Arc::clone(state.base()), state.tombstone_bounds())
+            };
             replacement.install().map_err(|error| error.to_string())?;
-            let state = State::open(base).map_err(|error| error.to_string())?;
+            let state = State::open_bounded(base, tombstone_bounds).map_err(|error| error.to_string())?;
             let index = state.applied().map_or(0, |applied| applied.index);
             shared.mark.write(index).map_err(|error| error.to_string())?;
             Ok::<_, String>(state)

@@ -26,6 +26,7 @@ use super::ask::{Asked, LOST};
 use super::attached::Attached;
 use crate::net::BoxStream;
 use crate::service::{ReadError, Reply, Service};
+use crate::simulation;
 
 /// The write buffer takes no further message once it holds this many bytes.
 pub(super) const WRITE_BYTES_TARGET: usize = 64 * 1024;
@@ -154,6 +155,9 @@ impl Task {
                     }
                 }
                 _ = outcomes.recv_many(&mut answered, 1024) => {
+                    if let Some(late) = simulation::late_answer() {
+                        tokio::time::sleep(late).await;
+                    }
                     for (token, reply) in answered.drain(..) {
                         self.on_outcome(token, reply);
                     }

@@ -26,6 +26,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use banyan_core::command::Command;
+use banyan_core::planted::{Bug, planted};
 use banyan_core::state::{BatchOutcome, OriginOpened, StateView};
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -360,6 +361,9 @@ impl Driver {
                 break;
             }
             self.stream.mark_newest_handed();
+            if planted(Bug::P01) && leader == self.replica.node_id() {
+                self.stream.acknowledge_newest(self.replica.view().revision);
+            }
         }
     }
 

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use banyan_core::command::{BatchBuilder, BatchId, Command};
+use banyan_core::command::{Batch, BatchBuilder, BatchId, Command, Condition, Operation};
 use banyan_core::limits::{BATCH_BYTES_TARGET, BATCH_COMMANDS_MAX};
+use banyan_core::planted::{Bug, planted};
 use banyan_core::state::{BatchOutcome, Disposition, OriginOpened, Outcome};
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::completion::{Completion, ProposeError};
+use crate::simulation::{self, Site};
 
 /// Batches that are sealed and not yet applied here. One on its way to the leader, one being committed, one being applied:
 /// more only makes batches smaller.
@@ -150,7 +152,11 @@ impl Stream {
         let deadline = self.queue.front()?.deadline;
         let mut builder = BatchBuilder::new();
         let mut waiters = Vec::with_capacity(self.queue.len().min(BATCH_COMMANDS_MAX));
-        while builder.len() < BATCH_COMMANDS_MAX && builder.bytes() < BATCH_BYTES_TARGET {
+        let commands_max = match simulation::happens(Site::SmallBatch) {
+            true => 1,
+            false => BATCH_COMMANDS_MAX,
+        };
+        while builder.len() < commands_max && builder.bytes() < BATCH_BYTES_TARGET {
             let Some(queued) = self
                 .queue
                 .pop_front_if(|queued| queued.deadline <= deadline + DEADLINE_SPREAD_MAX)
@@ -193,6 +199,26 @@ impl Stream {
     pub fn mark_newest_handed(&mut self) {
         if let Some(newest) = self.in_flight.back_mut() {
             newest.handed = true;
+        }
+    }
+
+    /// Answers the clients of the newest batch as if it were applied after `revision`, if all they want is to write:
+    /// [`Bug::P01`].
+    pub fn acknowledge_newest(&mut self, revision: u64) {
+        let is_plain = |operation: &Operation| match operation {
+            Operation::Put(put) => put.timestamp_us.is_none() && put.condition == Condition::None,
+            _ => false,
+        };
+        if let Some(newest) = self.in_flight.back_mut()
+            && let Ok(batch) = Batch::parse(newest.batch.clone())
+            && batch
+                .commands()
+                .all(|command| command.is_ok_and(|command| is_plain(&command.operation)))
+        {
+            for (waiter, revision) in newest.waiters.drain(..).zip(revision + 1..) {
+                let created = false;
+                waiter.complete(Ok(Outcome::Applied { revision, created }));
+            }
         }
     }
 
@@ -243,6 +269,9 @@ impl Stream {
                 false
             }
             Disposition::Taken(outcomes) => {
+                if planted(Bug::Gap) {
+                    self.on_installed(incarnation, outcome.id.sequence);
+                }
                 let Some(oldest) = self.in_flight.pop_front() else {
                     return false;
                 };

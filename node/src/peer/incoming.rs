@@ -23,6 +23,7 @@ use super::outbox::Outbox;
 use super::stream::StreamTable;
 use super::{Lane, PeerError, PeerHandler};
 use crate::net::{BoxStream, Listener};
+use crate::simulation;
 
 /// Longest time for the first frame of a connection.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
@@ -145,7 +146,7 @@ impl Incoming {
         let conversation = Conversation {
             from,
             lane,
-            handler: &*self.handler,
+            handler: &self.handler,
             outbox: Arc::default(),
             streams: Arc::default(),
             requests: Mutex::default(),
@@ -175,7 +176,7 @@ impl Incoming {
 struct Conversation<'a> {
     from: u64,
     lane: Lane,
-    handler: &'a dyn PeerHandler,
+    handler: &'a Arc<dyn PeerHandler>,
     outbox: Arc<Outbox>,
     streams: Arc<StreamTable>,
     /// Only ever locked by the task of the connection.
@@ -187,6 +188,17 @@ impl Conversation<'_> {
         match frame.frame_type {
             FrameType::Request => self.on_request(frame),
             FrameType::Message => {
+                if let Some(after) = simulation::repeated_after() {
+                    self.repeat(
+                        after,
+                        frame.kind,
+                        frame.body.clone(),
+                        |handler, from, lane, kind, body| {
+                            handler.on_message(from, lane, kind, body);
+                            Box::pin(std::future::ready(()))
+                        },
+                    );
+                }
                 self.handler.on_message(self.from, self.lane, frame.kind, frame.body);
                 Ok(())
             }
@@ -210,6 +222,17 @@ impl Conversation<'_> {
                 Bytes::new(),
             ));
         }
+        if let Some(after) = simulation::repeated_after() {
+            self.repeat(
+                after,
+                frame.kind,
+                frame.body.clone(),
+                |handler, from, lane, kind, body| {
+                    let answer = handler.on_request(from, lane, kind, body);
+                    Box::pin(async { drop(answer.await) })
+                },
+            );
+        }
         let answer = self.handler.on_request(self.from, self.lane, frame.kind, frame.body);
         requests.push(Box::pin(respond_in_time(
             answer,
@@ -217,6 +240,21 @@ impl Conversation<'_> {
             Duration::from_millis(frame.timeout_ms.into()),
         )));
         Ok(())
+    }
+
+    /// In a simulation: what has come comes once more `after` some time, be the connection gone. Its answer goes nowhere.
+    fn repeat(
+        &self,
+        after: Duration,
+        kind: u8,
+        body: Bytes,
+        take: fn(&dyn PeerHandler, u64, Lane, u8, Bytes) -> BoxFuture<'static, ()>,
+    ) {
+        let (handler, from, lane) = (Arc::clone(self.handler), self.from, self.lane);
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            take(&*handler, from, lane, kind, body).await;
+        });
     }
 
     fn respond(&self, response: Frame) -> Result<(), Violation> {

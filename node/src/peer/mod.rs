@@ -34,6 +34,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use banyan_core::planted::{Bug, planted};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -49,6 +50,7 @@ pub use self::stream::{PeerStream, StreamReceiver, StreamSender};
 use self::outgoing::{Connection, Link, LinkContext};
 use crate::components::Random;
 use crate::net::Net;
+use crate::simulation::{self, Site};
 
 /// What a connection is for. Lanes of one pair of nodes are separate connections and do not delay each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,6 +112,9 @@ pub trait PeerHandler: Send + Sync + 'static {
     /// Takes a stream that another node opened. Must not block. Dropping the stream closes it.
     fn on_stream(&self, from: u64, lane: Lane, kind: u8, stream: PeerStream);
 }
+
+/// After this a request is given up where [`Site::EarlyTimeout`] happens.
+const EARLY_TIMEOUT: Duration = Duration::from_millis(2);
 
 /// The other nodes, as reached from this one. Clones share the connections, which are closed with the last clone.
 #[derive(Clone)]
@@ -197,9 +202,19 @@ impl Peers {
         body: Bytes,
         timeout: Duration,
     ) -> Result<Bytes, PeerError> {
+        let timeout = match simulation::happens(Site::EarlyTimeout) {
+            true => timeout.min(EARLY_TIMEOUT),
+            false => timeout,
+        };
         let deadline = Instant::now() + timeout;
         let connection = self.connected(to, lane, deadline).await?;
         let answer = connection.request(kind, body, deadline);
+        if planted(Bug::P28) {
+            return match answer.await {
+                Ok(answer) => Ok(answer),
+                Err(_) => std::future::pending().await,
+            };
+        }
         tokio::time::timeout_at(deadline, answer)
             .await
             .unwrap_or(Err(PeerError::Timeout))

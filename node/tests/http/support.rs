@@ -4,6 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
+use banyan_core::state::TombstoneBounds;
 use banyan_node::components::{Components, SystemClock, SystemRandom};
 use banyan_node::net::Tcp;
 use banyan_node::server::Server;
@@ -73,6 +74,7 @@ impl Node {
             net: Arc::new(Tcp),
             disk: Arc::new(SystemDisk),
             stores: Arc::new(LsmStores),
+            tombstone_bounds: TombstoneBounds::default(),
         };
         let runtime = Runtime::new().unwrap();
         let server = runtime.block_on(Server::start(settings, components)).unwrap();

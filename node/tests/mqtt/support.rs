@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use banyan_core::mqtt::packet::{Ack, Packet, ProtocolVersion, Publish, QoS, SubAck, Subscribe, Unsubscribe};
 use banyan_core::mqtt::reason::ReasonCode;
+use banyan_core::state::TombstoneBounds;
 use banyan_node::components::{Components, SystemClock, SystemRandom};
 use banyan_node::net::Tcp;
 use banyan_node::server::Server;
@@ -80,6 +81,7 @@ impl Node {
             net: Arc::new(Tcp),
             disk: Arc::new(SystemDisk),
             stores: Arc::new(LsmStores),
+            tombstone_bounds: TombstoneBounds::default(),
         };
         let runtime = Runtime::new().expect("a runtime");
         let server = runtime

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `run` | `run`, `replay` |
 //! | `meta` | `meta`: the same seed twice, in processes with different hash seeds |
+//! | `bugs` | `bugs`: planted bugs, found one by one |
 //! | `summary` | what a set of seeds came to |
 //! | `progress` | the line on a terminal while they run |
 
+mod bugs;
 mod meta;
 mod progress;
 mod run;
@@ -38,6 +40,8 @@ enum Command {
     Replay(run::ReplayArguments),
     /// Run seeds twice, in two processes with different hash seeds, and compare their traces byte for byte
     Meta(meta::Arguments),
+    /// Plant each bug in turn and show that it is found
+    Bugs(bugs::Arguments),
     /// List the named scenarios
     Scenarios,
     /// Break the machines of real processes, and check every promise
@@ -56,6 +60,9 @@ struct Turn {
     /// Switch a class of faults off, by its name or the beginning of it ("N5"); may be repeated
     #[arg(long)]
     without: Vec<String>,
+    /// A planted bug, with the faults that it needs; see `bugs`
+    #[arg(long)]
+    bug: Option<String>,
 }
 
 impl Turn {
@@ -71,8 +78,20 @@ impl Turn {
             }
             plan.classes.retain(|class| !named(class));
         }
+        let bug = self
+            .bug
+            .as_ref()
+            .map(|id| crate::bugs::find(id).ok_or_else(|| format!("there is no bug `{id}`")))
+            .transpose()?;
+        if let Some(bug) = bug {
+            if cfg!(not(feature = "planted-bugs")) {
+                return Err(bugs::NOT_BUILT_IN.to_owned());
+            }
+            bug.turn(&mut plan);
+        }
         Ok(RunConfig {
             plan,
+            bug: bug.map(|bug| bug.bug),
             safety_us: (self.minutes * 60e6) as u64 / 1_000 * 1_000,
         })
     }
@@ -96,6 +115,9 @@ impl Turn {
         for name in &self.without {
             arguments.extend(["--without".to_owned(), name.clone()]);
         }
+        if let Some(bug) = &self.bug {
+            arguments.extend(["--bug".to_owned(), bug.clone()]);
+        }
         arguments
     }
 }
@@ -116,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Replay(arguments) => run::replay(&arguments),
         Command::Meta(arguments) => meta::run(&arguments),
+        Command::Bugs(arguments) => bugs::run(&arguments),
         Command::Scenarios => {
             for scenario in SCENARIOS {
                 println!("{:<12} {}", scenario.name, scenario.about);

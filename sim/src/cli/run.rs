@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::progress::Progress;
 use super::summary::Summary;
 use super::{Turn, parse_seeds};
+use crate::apart::{self, Told};
 use crate::report;
 use crate::run::{self, Outcome, Pulse};
 use crate::trace;
@@ -19,8 +19,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A seed that makes no step between so many looks never will. Many looks, so that a stopped and continued process, whose
 /// first look comes at once, is not taken for one that stands still.
 const LOOKS_MAX: u32 = 24;
-/// Lines of the timeline that are shown for a failure.
-const TIMELINE_LINES: usize = 60;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -30,15 +28,18 @@ pub(super) struct Arguments {
     /// Seeds `A..B`, B excluded
     #[arg(long, value_parser = parse_seeds)]
     seeds: Option<Range<u64>>,
-    /// Seeds that run at a time
+    /// Seeds that run at a time, each in a process of its own
     #[arg(long, default_value_t = 1)]
     jobs: usize,
     /// Go on after a failure
     #[arg(long)]
     keep_going: bool,
     /// Print the whole trace of the seed
-    #[arg(long)]
+    #[arg(long, requires = "seed")]
     trace: bool,
+    /// Print what came out of the seed as one line of JSON, and nothing else
+    #[arg(long, requires = "seed")]
+    json: bool,
     /// Draw the timeline of the seed into this HTML file
     #[arg(long, value_name = "FILE", requires = "seed")]
     report: Option<PathBuf>,
@@ -62,60 +63,81 @@ pub(super) struct ReplayArguments {
 
 /// Returns whether all promises were kept.
 pub(super) fn run(arguments: &Arguments) -> Result<bool, String> {
-    let seeds = match (arguments.seed, &arguments.seeds) {
-        (Some(seed), _) => seed..seed + 1,
-        (None, Some(seeds)) => seeds.clone(),
-        (None, None) => return Err("give `--seed S` or `--seeds A..B`".to_owned()),
-    };
-    arguments.turn.config(0)?;
+    match (arguments.seed, &arguments.seeds) {
+        (Some(seed), _) => one(seed, arguments),
+        (None, Some(seeds)) => many(seeds, arguments),
+        (None, None) => Err("give `--seed S` or `--seeds A..B`".to_owned()),
+    }
+}
+
+/// Runs one seed, here.
+fn one(seed: u64, arguments: &Arguments) -> Result<bool, String> {
+    let config = arguments.turn.config(seed)?;
     trace::install(false);
     run::keep_panics();
+    let mut summary = Summary::default();
+    let pulse = Arc::default();
+    watch(vec![Arc::clone(&pulse)]);
+    let outcome = run::run(&config, &pulse);
+    let told = Told::of(&outcome);
+    if arguments.trace {
+        outcome.trace.iter().for_each(|line| println!("{line}"));
+    }
+    draw(arguments.report.as_ref(), &outcome, &arguments.turn)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string(&told).map_err(|error| error.to_string())?);
+        return Ok(told.violation.is_none());
+    }
+    tell(&told, &arguments.turn);
+    summary.add(&told);
+    print!("{summary}");
+    Ok(summary.failures.is_empty())
+}
+
+/// Runs many seeds, each in a process of its own.
+fn many(seeds: &Range<u64>, arguments: &Arguments) -> Result<bool, String> {
+    arguments.turn.config(seeds.start)?;
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let turn = arguments.turn.arguments();
     let next = AtomicU64::new(seeds.start);
     let stop = AtomicBool::new(false);
-    let progress = Mutex::new(Progress::new(seeds.end - seeds.start));
+    let mut progress = Progress::new(seeds.end.saturating_sub(seeds.start));
     let mut summary = Summary::default();
-    let mut drawn = Ok(());
-    let (sender, outcomes) = mpsc::channel::<Outcome>();
-    let pulses: Vec<Arc<Pulse>> = (0..arguments.jobs.max(1)).map(|_| Arc::default()).collect();
-    watch(pulses.clone());
+    let mut failed = Ok(());
+    let (sender, told) = mpsc::channel();
     std::thread::scope(|scope| {
-        for pulse in &pulses {
-            let sender = sender.clone();
-            let (next, stop, seeds) = (&next, &stop, &seeds);
+        for _ in 0..arguments.jobs.max(1) {
+            let (sender, program, turn) = (sender.clone(), &program, &turn);
+            let (next, stop) = (&next, &stop);
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let Ok(config) = arguments.turn.config(seed) else {
-                        return;
-                    };
-                    if seed >= seeds.end || sender.send(run::run(&config, pulse)).is_err() {
+                    if seed >= seeds.end || sender.send(apart::run(program, seed, turn)).is_err() {
                         return;
                     }
                 }
             });
         }
         drop(sender);
-        for outcome in outcomes {
-            if arguments.trace {
-                outcome.trace.iter().for_each(|line| println!("{line}"));
-            }
-            drawn = draw(arguments.report.as_ref(), &outcome, &arguments.turn);
-            if let Ok(mut progress) = progress.lock() {
-                progress.clear();
-                if outcome.violation.is_some() {
-                    tell(&outcome, &arguments.turn);
-                    stop.fetch_or(!arguments.keep_going, Ordering::Relaxed);
+        for told in told {
+            progress.clear();
+            match told {
+                Ok(told) => {
+                    tell(&told, &arguments.turn);
+                    stop.fetch_or(told.violation.is_some() && !arguments.keep_going, Ordering::Relaxed);
+                    summary.add(&told);
                 }
-                summary.add(&outcome);
-                progress.show(&summary);
+                Err(error) => {
+                    failed = Err(error);
+                    stop.store(true, Ordering::Relaxed);
+                }
             }
+            progress.show(&summary);
         }
     });
-    if let Ok(mut progress) = progress.lock() {
-        progress.clear();
-    }
+    progress.clear();
     print!("{summary}");
-    drawn?;
+    failed?;
     Ok(summary.failures.is_empty())
 }
 
@@ -146,14 +168,13 @@ fn watch(pulses: Vec<Arc<Pulse>>) {
     });
 }
 
-fn tell(outcome: &Outcome, turn: &Turn) {
-    let Some(violation) = &outcome.violation else { return };
-    println!("seed {} breaks a promise. {violation}", outcome.seed);
-    println!("  {}", outcome.plan.describe());
-    let important: Vec<_> = outcome.trace.iter().filter(|line| line.matters()).collect();
-    let from = important.len().saturating_sub(TIMELINE_LINES);
-    important[from..].iter().for_each(|line| println!("  {line}"));
-    println!("again: {}\n", turn.command(outcome.seed));
+/// Tells of a broken promise, if one was.
+fn tell(told: &Told, turn: &Turn) {
+    let Some(violation) = &told.violation else { return };
+    println!("seed {} breaks a promise. {}", told.seed, violation.text);
+    println!("  {}", told.plan);
+    told.timeline.iter().for_each(|line| println!("  {line}"));
+    println!("again: {}\n", turn.command(told.seed));
 }
 
 /// Draws the run, if that is wanted.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Instant;
 
+use crate::apart::Told;
 use crate::faults::plan::Class;
 use crate::invariants::coverage::Coverage;
-use crate::run::Outcome;
 
 /// A set of this many seeds must have seen everything that a set must see.
 const SEEDS_THAT_COUNT: u64 = 100;
@@ -15,10 +15,11 @@ const SEEDS_THAT_COUNT: u64 = 100;
 pub(super) struct Summary {
     started: Instant,
     pub(super) seeds: u64,
-    pub(super) failures: Vec<(u64, &'static str)>,
+    pub(super) failures: Vec<(u64, String)>,
     simulated_us: u64,
     cpu_s: f64,
-    injected: BTreeMap<Class, (u64, u64)>,
+    /// By name, in the order of the table of faults: seeds that had it, times it struck.
+    injected: BTreeMap<(usize, String), (u64, u64)>,
     crashes: u64,
     torn: u64,
     restarts: u64,
@@ -49,24 +50,25 @@ impl Default for Summary {
 }
 
 impl Summary {
-    pub(super) fn add(&mut self, outcome: &Outcome) {
+    pub(super) fn add(&mut self, told: &Told) {
         self.seeds += 1;
-        if let Some(violation) = &outcome.violation {
-            self.failures.push((outcome.seed, violation.invariant));
+        if let Some(violation) = &told.violation {
+            self.failures.push((told.seed, violation.invariant.clone()));
         }
-        self.simulated_us += outcome.simulated_us;
-        self.cpu_s += outcome.cpu_s;
-        for class in &outcome.plan.classes {
-            self.injected.entry(*class).or_default().0 += 1;
+        self.simulated_us += told.simulated_us;
+        self.cpu_s += told.cpu_s;
+        for (name, times) in &told.faults {
+            let place = Class::ALL.iter().position(|(class, _)| class.name() == name);
+            let place = place.unwrap_or(usize::MAX);
+            let (seeds, struck) = self.injected.entry((place, name.clone())).or_default();
+            *seeds += 1;
+            *struck += times;
         }
-        for (class, count) in &outcome.injected {
-            self.injected.entry(*class).or_default().1 += count;
-        }
-        self.crashes += outcome.counters.crashes;
-        self.torn += outcome.counters.torn;
-        self.restarts += outcome.counters.restarts;
-        self.stops += outcome.counters.stops;
-        self.coverage.merge(&outcome.coverage);
+        self.crashes += told.counters.crashes;
+        self.torn += told.counters.torn;
+        self.restarts += told.counters.restarts;
+        self.stops += told.counters.stops;
+        self.coverage.merge(&told.coverage);
     }
 
     /// Seeds a minute.
@@ -95,8 +97,8 @@ impl fmt::Display for Summary {
             self.crashes, self.torn, self.restarts, self.stops
         )?;
         writeln!(f, "faults (seeds, times):")?;
-        for (class, (seeds, times)) in &self.injected {
-            writeln!(f, "  {:<16} {seeds:>6} {times:>8}", class.name())?;
+        for ((_, name), (seeds, times)) in &self.injected {
+            writeln!(f, "  {name:<16} {seeds:>6} {times:>8}")?;
         }
         writeln!(f, "coverage:")?;
         for (name, count) in self.coverage.iter() {

@@ -19,9 +19,11 @@ use std::time::Duration;
 
 use rand::Rng;
 use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
 
 use self::links::Links;
 use self::node::{Knobs, SimNode};
+use crate::components::failpoint::{Edge, Point};
 use crate::components::net::Wire;
 use crate::components::random::stream;
 use crate::history::Time;
@@ -32,6 +34,8 @@ use crate::trace::event::Event;
 pub const TICK: Duration = Duration::from_millis(1);
 /// The host that all clients run on.
 pub const CLIENTS: &str = "clients";
+/// How long a node may take to come to the step at which its power is to go, microseconds.
+const FAILPOINT_US: Time = 3_000_000;
 /// Most segments in flight of one TCP connection: turmoil's does not slow senders down.
 const TCP_CAPACITY: usize = 65_536;
 
@@ -49,12 +53,14 @@ pub struct ClusterSettings {
 }
 
 /// What the run did to the cluster, and what nodes did by themselves.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterCounters {
     /// Crashes.
     pub crashes: u64,
     /// Crashes in the middle of a write.
     pub torn: u64,
+    /// Crashes at a named step.
+    pub failpoints: u64,
     /// Restarts.
     pub restarts: u64,
     /// Nodes that stopped by themselves.
@@ -213,6 +219,17 @@ impl Cluster {
         self.kill(id, "crash", silent);
     }
 
+    /// The power of node `id` goes when it comes to `point`, on that side of it; before long in any case. False if it is down,
+    /// or about to be.
+    pub fn crash_at(&mut self, id: u64, point: Point, edge: Edge) -> bool {
+        if !self.up.contains(&id) || self.dying.contains_key(&id) {
+            return false;
+        }
+        self.nodes[&id].disk().lose_power_at(point, edge);
+        self.dying.insert(id, self.now + FAILPOINT_US);
+        true
+    }
+
     /// Starts node `id` again.
     pub fn restart(&mut self, id: u64) {
         if self.up.insert(id) {
@@ -274,10 +291,16 @@ impl Cluster {
             let node = Arc::clone(&self.nodes[&id]);
             if let Some(since) = self.dying.get(&id) {
                 if node.disk().is_lost() || self.now >= *since {
-                    if node.disk().is_lost() {
-                        self.counters.torn += 1;
+                    match node.disk().reached() {
+                        Some((point, edge)) => {
+                            self.counters.failpoints += 1;
+                            self.kill(id, &format!("crash {edge} {point}"), false);
+                        }
+                        None => {
+                            self.counters.torn += u64::from(node.disk().is_lost());
+                            self.kill(id, "crash in the middle of a write", false);
+                        }
                     }
-                    self.kill(id, "crash in the middle of a write", false);
                 }
             } else if let Some(exit) = node.exit() {
                 self.counters.stops += 1;

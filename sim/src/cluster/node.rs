@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
+use banyan_core::state::TombstoneBounds;
 use banyan_node::components::Components;
 use banyan_node::consensus::replica::ReplicaOpenError;
 use banyan_node::server::{RunError, Server};
@@ -40,6 +41,8 @@ pub struct Knobs {
     pub outbound_bytes_max: usize,
     /// Unacknowledged messages taken from one client.
     pub receive_maximum: u16,
+    /// How long deletes are remembered.
+    pub tombstone_bounds: TombstoneBounds,
 }
 
 /// Why a process ended by itself.
@@ -56,6 +59,7 @@ pub struct SimNode {
     id: u64,
     name: String,
     settings: Settings,
+    tombstone_bounds: TombstoneBounds,
     seed: u64,
     disk: SimDisk,
     stores: Arc<SimStores>,
@@ -77,6 +81,7 @@ impl SimNode {
         Self {
             id,
             settings: node_settings(id, ids, &settings.knobs),
+            tombstone_bounds: settings.knobs.tombstone_bounds,
             seed: settings.seed,
             stores: Arc::new(SimStores::new(disk.clone())),
             disk,
@@ -178,6 +183,7 @@ impl SimNode {
             net: Arc::new(self.net.clone()),
             disk: Arc::new(self.disk.clone()),
             stores: Arc::clone(&self.stores) as _,
+            tombstone_bounds: self.tombstone_bounds,
         };
         let exit = match Server::start(self.settings.clone(), components).await {
             Ok(server) => {

@@ -13,6 +13,7 @@ use super::Cluster;
 use super::log::seen;
 use super::node::SimNode;
 use crate::history::{DurableLog, FinalState, LogIdSeen, NodeObservation, Seen, Serial, SnapshotSeen, Time};
+use crate::invariants::SYNC_ERRORS;
 
 /// The last entry of an empty log.
 const NO_ENTRY: LogIdSeen = LogIdSeen {
@@ -59,7 +60,10 @@ fn observe(node: &SimNode, at: Time) -> Option<NodeObservation> {
         purged: ids.purged.map(seen),
         revision: view.revision,
         digest: view.digest.as_u128(),
-        gauges: BTreeMap::from([("tasks", node.task_count())]),
+        gauges: BTreeMap::from([
+            ("tasks", node.task_count()),
+            (SYNC_ERRORS, node.disk().counters().sync_errors),
+        ]),
     })
 }
 

@@ -11,6 +11,9 @@ use parking_lot::Mutex;
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use super::clock::simulated_us;
+use super::failpoint::{Edge, Point};
+
 /// What a healthy disk takes for a write and its sync, microseconds.
 const HEALTHY_US: (u64, u64) = (50, 2_000);
 
@@ -29,10 +32,16 @@ struct State {
     sync_error: f64,
     /// Probability that a write fails.
     write_error: f64,
+    /// When the last operation that was begun is done, simulated microseconds.
+    busy_until_us: u64,
     /// Counts losses of power: handles from before one are dead.
     life: u64,
     /// An armed loss of power has come.
     is_lost: bool,
+    /// Where the power goes when the node comes there.
+    armed: Option<(Point, Edge)>,
+    /// Where it has gone.
+    reached: Option<(Point, Edge)>,
     counters: DiskCounters,
 }
 
@@ -54,8 +63,11 @@ impl SimDisk {
             latency_us: HEALTHY_US,
             sync_error: 0.0,
             write_error: 0.0,
+            busy_until_us: 0,
             life: 0,
             is_lost: false,
+            armed: None,
+            reached: None,
             counters: DiskCounters::default(),
         };
         Self {
@@ -88,6 +100,13 @@ impl SimDisk {
         self.state.lock().counters
     }
 
+    /// When the last operation that was begun is done, simulated microseconds: one that was begun while the disk was slow
+    /// takes as long as it then had to.
+    #[must_use]
+    pub fn busy_until_us(&self) -> u64 {
+        self.state.lock().busy_until_us
+    }
+
     /// Lets the power go in the middle of the change after the next `changes`.
     pub fn lose_power_after(&self, changes: u64) {
         self.memory.lose_power_at(self.memory.calls() + changes);
@@ -105,6 +124,39 @@ impl SimDisk {
         let mut state = self.state.lock();
         state.life += 1;
         state.is_lost = false;
+        state.armed = None;
+        state.reached = None;
+    }
+
+    /// Lets the power go when the node comes to `point`, on that side of it.
+    pub fn lose_power_at(&self, point: Point, edge: Edge) {
+        self.state.lock().armed = Some((point, edge));
+    }
+
+    /// Where the power has gone, if it was to go at a named step.
+    #[must_use]
+    pub fn reached(&self) -> Option<(Point, Edge)> {
+        self.state.lock().reached
+    }
+
+    /// Carries out a step, unless the power goes before it. If it goes after it, the node does not hear of it.
+    pub(super) fn step<T>(&self, point: Point, step: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        self.pass(point, Edge::Before)?;
+        let done = self.noticing_power(step())?;
+        self.pass(point, Edge::After)?;
+        Ok(done)
+    }
+
+    fn pass(&self, point: Point, edge: Edge) -> io::Result<()> {
+        let mut state = self.state.lock();
+        if state.armed != Some((point, edge)) {
+            return Ok(());
+        }
+        state.armed = None;
+        state.reached = Some((point, edge));
+        state.is_lost = true;
+        self.memory.lose_power_at(self.memory.calls());
+        Err(io::Error::new(io::ErrorKind::BrokenPipe, "power lost"))
     }
 
     pub(super) fn life(&self) -> u64 {
@@ -149,16 +201,17 @@ impl Disk for SimDisk {
         let file = self.noticing_power(self.memory.open(path, create))?;
         Ok(Box::new(SimFile {
             disk: self.clone(),
+            path: path.to_path_buf(),
             file,
         }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.noticing_power(self.memory.rename(from, to))
+        self.step(Point::SegmentRoll, || self.memory.rename(from, to))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.noticing_power(self.memory.remove(path))
+        self.step(Point::Purge, || self.memory.remove(path))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
@@ -166,19 +219,22 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.noticing_power(self.memory.sync_dir(dir))
+        self.step(Point::DirectorySync, || self.memory.sync_dir(dir))
     }
 
     fn latency(&self) -> Option<Duration> {
         let mut state = self.state.lock();
         let (min_us, max_us) = state.latency_us;
-        Some(Duration::from_micros(state.random.random_range(min_us..=max_us)))
+        let takes_us = state.random.random_range(min_us..=max_us);
+        state.busy_until_us = simulated_us() + takes_us;
+        Some(Duration::from_micros(takes_us))
     }
 }
 
 /// An open file.
 struct SimFile {
     disk: SimDisk,
+    path: PathBuf,
     file: Box<dyn DiskFile>,
 }
 
@@ -196,7 +252,8 @@ impl DiskFile for SimFile {
                 return Err(io::Error::from(io::ErrorKind::StorageFull));
             }
         }
-        self.disk.noticing_power(self.file.write_at(offset, bytes))
+        self.disk
+            .step(Point::of_write(&self.path), || self.file.write_at(offset, bytes))
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -210,7 +267,7 @@ impl DiskFile for SimFile {
                     .fail_once_at(self.disk.memory.calls(), io::ErrorKind::Other);
             }
         }
-        self.disk.noticing_power(self.file.sync())
+        self.disk.step(Point::of_sync(&self.path), || self.file.sync())
     }
 
     fn len(&self) -> io::Result<u64> {

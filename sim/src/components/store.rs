@@ -3,6 +3,7 @@
 //! It has the crash semantics of the shipped one: a checkpoint whose write has returned survives, whole; of any other, nothing
 //! does. A snapshot replaces the contents at once, or not at all.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use banyan_node::storage::lsm::LsmOpenError;
 use bytes::Bytes;
 
 use super::disk::SimDisk;
+use super::failpoint::Point;
 
 /// The stores of one node: one, on its disk.
 pub struct SimStores {
@@ -63,6 +65,13 @@ impl SimStore {
             Err(StoreError("power lost".to_owned()))
         }
     }
+
+    /// As [`SimDisk::step`].
+    fn step(&self, point: Point, step: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let failed = |error: StoreError| io::Error::other(error.to_string());
+        let done = self.disk.step(point, || step().map_err(failed));
+        done.map_err(|error| StoreError(error.to_string()))
+    }
 }
 
 impl Store for SimStore {
@@ -76,7 +85,7 @@ impl Store for SimStore {
 
     fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
         self.check_power()?;
-        self.store.write(batch)
+        self.step(Point::Checkpoint, || self.store.write(batch))
     }
 
     fn begin_replacement(&self) -> Result<Box<dyn Replacement>, StoreError> {
@@ -99,7 +108,8 @@ impl Replacement for SimReplacement {
     }
 
     fn install(self: Box<Self>) -> Result<(), StoreError> {
-        self.store.check_power()?;
-        self.replacement.install()
+        let Self { store, replacement } = *self;
+        store.check_power()?;
+        store.step(Point::SnapshotInstall, || replacement.install())
     }
 }

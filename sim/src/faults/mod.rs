@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`latency`] N1 | slow links, spikes | turmoil's latency of a link |
 //! | [`loss`] N2 | what is under way on a link is lost | a cut of no length: turmoil's TCP does not send again, so the connections are lost with it |
+//! | N3 | a request or message of another node comes once more, later | [`banyan_node::simulation::stir`] |
 //! | [`reorder`] N4 | a link is held for some milliseconds | what it held arrives after what was sent later elsewhere |
 //! | [`partition`] N5 | groups of nodes cannot reach each other | cuts, or holds: as while TCP sends again |
 //! | [`oneway`] N6 | one direction is lost, or one pair of nodes | cuts |
@@ -13,8 +14,10 @@
 //! | [`slow`] N10, D8 | a slow node, a slow disk | latency of links and of the log's disk |
 //! | [`pause`] P4 | a node stands still | turmoil cannot stop a host: its links are held and its clock stands |
 //! | [`disk_errors`] D3, D4 | writes and syncs fail | the disk component |
-//! | [`damage`] D5 | bits flip in what was synced | at a restart, by the atlas rule |
+//! | [`failpoint`] P2 | power loss just before or after a named step of a node's storage | the disk and the store |
+//! | [`damage`] D5, D6, D7, D9 | what was synced is flipped, cut, overwritten or lost | while a node is down, by the atlas rule |
 //! | [`clocks`] C1, C2 | wrong, jumping and standing clocks | the clock component |
+//! | B1 | small settings; rare things that are right | knobs of [`plan`], [`banyan_node::simulation::stir`] |
 
 pub mod atlas;
 pub mod clocks;
@@ -23,6 +26,7 @@ pub mod crash;
 pub mod damage;
 pub mod disk_errors;
 pub mod episode;
+pub mod failpoint;
 pub mod flip;
 pub mod latency;
 pub mod loss;
@@ -77,11 +81,15 @@ impl Faults {
                 Class::Pause => Episodes::start(*class, random, pause::Pause),
                 Class::SyncError => Episodes::start(*class, random, disk_errors::SyncErrors),
                 Class::WriteError => Episodes::start(*class, random, disk_errors::WriteErrors),
-                Class::Damage => Episodes::start(*class, random, damage::Damage),
+                Class::Damage => Episodes::start(*class, random, damage::Damage::Flip),
+                Class::Cut => Episodes::start(*class, random, damage::Damage::Cut),
+                Class::Misdirected => Episodes::start(*class, random, damage::Damage::Misdirected),
+                Class::Lost => Episodes::start(*class, random, damage::Damage::Lost),
+                Class::Failpoint => Episodes::start(*class, random, failpoint::Failpoint),
                 Class::ClockOffset => Episodes::start(*class, random, clocks::Offset),
                 Class::ClockJump => Episodes::start(*class, random, clocks::Jump),
                 // These change how others behave.
-                Class::HalfOpen | Class::Torn | Class::Knobs => None,
+                Class::HalfOpen | Class::Torn | Class::Knobs | Class::Repeat => None,
             });
         }
         Self {

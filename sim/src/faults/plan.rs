@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use banyan_core::state::TombstoneBounds;
 use rand::Rng;
 
 use crate::cluster::node::Knobs;
@@ -15,6 +16,8 @@ pub enum Class {
     Latency,
     /// N2.
     Loss,
+    /// N3.
+    Repeat,
     /// N4.
     Reorder,
     /// N5.
@@ -33,6 +36,8 @@ pub enum Class {
     Crash,
     /// P3, with D1.
     CrashAll,
+    /// P2.
+    Failpoint,
     /// P4.
     Pause,
     /// D2, with crashes.
@@ -43,19 +48,25 @@ pub enum Class {
     WriteError,
     /// D5.
     Damage,
+    /// D6.
+    Cut,
+    /// D7.
+    Misdirected,
+    /// D9.
+    Lost,
     /// D8.
     SlowDisk,
     /// C1.
     ClockOffset,
     /// C2.
     ClockJump,
-    /// B1: settings so small that rare paths become common.
+    /// B1: settings so small that rare paths become common, and rare things at their sites.
     Knobs,
 }
 
 impl Class {
     /// All classes, with the share of seeds that have them.
-    pub const ALL: [(Self, f64); 20] = [
+    pub const ALL: [(Self, f64); 25] = [
         (Self::Latency, 1.0),
         (Self::Loss, 0.6),
         (Self::Reorder, 0.6),
@@ -76,6 +87,12 @@ impl Class {
         (Self::ClockOffset, 0.6),
         (Self::ClockJump, 0.3),
         (Self::Knobs, 0.75),
+        // Those below were added later: drawn last, they leave what a seed had.
+        (Self::Cut, 0.2),
+        (Self::Misdirected, 0.05),
+        (Self::Lost, 0.1),
+        (Self::Failpoint, 0.8),
+        (Self::Repeat, 0.5),
     ];
 
     /// Its name in the table of faults.
@@ -84,6 +101,7 @@ impl Class {
         match self {
             Self::Latency => "N1 latency",
             Self::Loss => "N2 loss",
+            Self::Repeat => "N3 repeat",
             Self::Reorder => "N4 reorder",
             Self::Partition => "N5 partition",
             Self::OneWay => "N6 one-way",
@@ -93,15 +111,19 @@ impl Class {
             Self::SlowNode => "N10 slow node",
             Self::Crash => "P1 crash",
             Self::CrashAll => "P3 crash all",
+            Self::Failpoint => "P2 failpoint",
             Self::Pause => "P4 pause",
             Self::Torn => "D2 torn write",
             Self::SyncError => "D3 sync error",
             Self::WriteError => "D4 write error",
             Self::Damage => "D5 bit flip",
+            Self::Cut => "D6 cut file",
+            Self::Misdirected => "D7 misdirected",
+            Self::Lost => "D9 disk lost",
             Self::SlowDisk => "D8 slow disk",
             Self::ClockOffset => "C1 clock offset",
             Self::ClockJump => "C2 clock jump",
-            Self::Knobs => "B1 knobs",
+            Self::Knobs => "B1 buggify",
         }
     }
 }
@@ -124,6 +146,19 @@ pub struct Plan {
 }
 
 const KIB: u64 = 1024;
+
+/// So short that a run sees deletes forgotten, and with some seeds before an older write comes.
+fn tombstone_bounds(seed: u64, tiny: bool) -> TombstoneBounds {
+    let mut random = stream(seed, "tombstones");
+    let (age_s, revisions) = match tiny {
+        true => (random.random_range(1..=20), random.random_range(1..=200)),
+        false => (20, 200),
+    };
+    TombstoneBounds {
+        age_us: age_s * 1_000_000,
+        revisions,
+    }
+}
 
 impl Plan {
     /// Draws the plan of `seed`.
@@ -149,6 +184,7 @@ impl Plan {
             election_timeout_ms: (300, 600),
             outbound_bytes_max: 1024 * KIB as usize,
             receive_maximum: 1024,
+            tombstone_bounds: tombstone_bounds(seed, classes.contains(&Class::Knobs)),
         };
         if classes.contains(&Class::Knobs) {
             let mut pick = |choices: &[u64]| choices[random.random_range(0..choices.len())];

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use banyan_core::state::TombstoneBounds;
 use bytes::Bytes;
 
 use super::{Seen, Time};
@@ -149,6 +150,10 @@ pub struct RunSettings {
     pub core: Vec<u64>,
     /// When faults stopped; `None`: there was no healing.
     pub healed_at: Option<Time>,
+    /// When the last write is done that a disk of the core had begun while it was still slow; not before the healing.
+    pub disks_healed_at: Option<Time>,
+    /// How long nodes remember deletes.
+    pub tombstone_bounds: TombstoneBounds,
     /// Longest election timeout, microseconds.
     pub election_timeout_us: u64,
     /// The longest time after which a client gives up on an answer, microseconds.

@@ -16,6 +16,8 @@ pub struct History {
     pub subscriptions: Vec<Subscription>,
     /// What a client saw a node do against the protocol that it speaks.
     pub protocol_errors: Vec<ProtocolError>,
+    /// Connections that a node closed because another one came with the same identifier.
+    pub takeovers: u64,
 }
 
 /// A node did something against the protocol that it speaks with a client.
@@ -126,6 +128,11 @@ impl Recorder {
     /// A node did something against the protocol.
     pub fn protocol_error(&self, error: ProtocolError) {
         self.lock().protocol_errors.push(error);
+    }
+
+    /// A connection was closed because another one came with the same identifier.
+    pub fn taken_over(&self) {
+        self.lock().takeovers += 1;
     }
 
     /// The connection of a subscription has ended.

@@ -2,7 +2,10 @@
 //!
 //! Each run counts what happened in it. Over a set of seeds none of the [`REQUIRED`] may be zero.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::history::{Answer, Finished, Operation};
 use crate::model::{Outcome, What};
@@ -13,6 +16,9 @@ pub const REQUIRED: &[&str] = &[
     SNAPSHOT_INSTALLS,
     ORIGIN_RESENDS,
     TORN_TAILS,
+    FAILPOINTS,
+    RARE,
+    REPEATS,
     REFUSED_CORRUPTIONS,
     REFUSED_READS,
     "unknown writes",
@@ -20,7 +26,9 @@ pub const REQUIRED: &[&str] = &[
     "superseded writes",
     "failed conditions",
     "expired topics",
+    "deletes forgotten",
     "resumed subscriptions",
+    "takeovers",
 ];
 
 /// Leaders that committed something, but the first of a run.
@@ -31,14 +39,20 @@ pub const SNAPSHOT_INSTALLS: &str = "snapshot installs";
 pub const ORIGIN_RESENDS: &str = "origin resends";
 /// Logs that ended with a torn record. Counted by the cluster.
 pub const TORN_TAILS: &str = "torn tails";
+/// Crashes just before or after a named step. Counted by the cluster.
+pub const FAILPOINTS: &str = "failpoint crashes";
+/// Rare things that nodes did at their sites. Counted by the run.
+pub const RARE: &str = "rare things";
+/// Requests and messages that came once more. Counted by the run.
+pub const REPEATS: &str = "repeated requests";
 /// Nodes that refused to start on a damaged log. Counted by the cluster.
 pub const REFUSED_CORRUPTIONS: &str = "refused corruptions";
 /// Linearizable reads that were refused for want of a quorum.
 pub const REFUSED_READS: &str = "minority reads refused";
 
 /// How often what happened.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Coverage(BTreeMap<&'static str, u64>);
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage(BTreeMap<Cow<'static, str>, u64>);
 
 impl Coverage {
     /// What the clients and the log of a run tell.
@@ -65,6 +79,7 @@ impl Coverage {
             "resent messages",
             serials.windows(2).filter(|pair| pair[0] == pair[1]).count() as u64,
         );
+        coverage.add("takeovers", finished.history.takeovers);
         for subscription in &finished.history.subscriptions {
             let resumed = subscription.since.is_some() && subscription.granted.is_some();
             coverage.add("resumed subscriptions", u64::from(resumed));
@@ -73,6 +88,7 @@ impl Coverage {
         }
         if let Some(replay) = finished.replay {
             coverage.add("batches not taken", replay.skipped().len() as u64);
+            coverage.add("deletes forgotten", replay.forgotten().len() as u64);
             coverage.add("origins opened", replay.origins_opened());
             for decision in replay.decisions() {
                 match decision.outcome {
@@ -108,12 +124,14 @@ impl Coverage {
 
     /// Counts `count` more of `name`.
     pub fn add(&mut self, name: &'static str, count: u64) {
-        *self.0.entry(name).or_default() += count;
+        *self.0.entry(Cow::Borrowed(name)).or_default() += count;
     }
 
     /// Takes in what another run has counted.
     pub fn merge(&mut self, other: &Self) {
-        other.0.iter().for_each(|(name, count)| self.add(name, *count));
+        for (name, count) in &other.0 {
+            *self.0.entry(name.clone()).or_default() += count;
+        }
     }
 
     /// How often `name` happened.
@@ -123,8 +141,8 @@ impl Coverage {
     }
 
     /// All counters by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        self.0.iter().map(|(name, count)| (*name, *count))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(name, count)| (&**name, *count))
     }
 
     /// Those of [`REQUIRED`] that never happened. None: the set of seeds counts.

@@ -1,4 +1,5 @@
-//! I-7: two nodes that have applied the same log id have the same state: digest and revision.
+//! I-7: two nodes that have applied the same log id have the same state, digest and revision; and it is the one that the log
+//! gives, whatever became of the node afterwards.
 
 use std::collections::BTreeMap;
 
@@ -50,6 +51,27 @@ impl Invariant for EqualState {
                 self.note(finished.at, node.node, applied, node.digest, node.revision)?;
             }
         }
+        let Some(replay) = finished.replay else {
+            return Ok(());
+        };
+        for (applied, (digest, revision, node)) in &self.known {
+            let (Some(log_digest), Some(log_revision)) = (
+                replay.digest_at_index(applied.index),
+                replay.revision_at_index(applied.index),
+            ) else {
+                continue;
+            };
+            if (*digest, *revision) != (log_digest, log_revision) {
+                return Err(Violation {
+                    invariant: ID,
+                    at: finished.at,
+                    message: format!(
+                        "at {applied} node {node} had digest {digest:032x} and revision {revision}, and the log gives \
+                         {log_digest:032x} and {log_revision}"
+                    ),
+                });
+            }
+        }
         Ok(())
     }
 }
@@ -58,6 +80,7 @@ impl Invariant for EqualState {
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::model::testing::{IntoOperation, put};
 
     #[test]
     fn equal_states_at_different_times() {
@@ -73,6 +96,25 @@ mod tests {
         revision.revision = 6;
         for other in [digest, revision] {
             assert!(observe(&mut EqualState::default(), &[vec![node(1, 1, 5)], vec![other]]).is_err());
+        }
+    }
+
+    #[test]
+    fn what_a_node_showed_must_come_of_the_log() {
+        let mut run = Run::new();
+        let index = run.log.batch(&[put("a", 1).into_operation()]);
+        run.converge();
+        for (digest, ok) in [(run.nodes[0].digest, true), (7, false)] {
+            let mut invariant = EqualState::default();
+            let mut shown = node(1, 1, index);
+            (shown.digest, shown.revision) = (digest, run.nodes[0].revision);
+            // Nobody else is there to differ.
+            shown.applied = Some(LogIdSeen {
+                leader: 9,
+                ..id(1, index)
+            });
+            observe(&mut invariant, &[vec![shown]]).unwrap();
+            assert_eq!(run.finish(&mut invariant).is_ok(), ok);
         }
     }
 

@@ -6,6 +6,11 @@ use crate::history::{Finished, Invariant, Observation, SnapshotSeen, Time, Viola
 
 const ID: &str = "I-9";
 
+/// Where a digest to compare with comes from.
+const SHOWN: &str = "as a node showed";
+/// As above.
+const MODELLED: &str = "by the model";
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
@@ -28,7 +33,7 @@ impl Invariant for Snapshots {
         }
         for snapshot in observation.snapshots {
             match self.known.get(&snapshot.id.index) {
-                Some(digest) => compare(observation.at, snapshot, *digest)?,
+                Some(digest) => compare(observation.at, snapshot, *digest, SHOWN)?,
                 None => self.open.push((observation.at, *snapshot)),
             }
         }
@@ -37,18 +42,20 @@ impl Invariant for Snapshots {
 
     fn finish(&mut self, finished: &Finished<'_>) -> Result<(), Violation> {
         for (at, snapshot) in &self.open {
-            let modelled = finished
+            if let Some(digest) = self.known.get(&snapshot.id.index) {
+                compare(*at, snapshot, *digest, SHOWN)?;
+            } else if let Some(digest) = finished
                 .replay
-                .and_then(|replay| replay.digest_at_index(snapshot.id.index));
-            if let Some(digest) = self.known.get(&snapshot.id.index).copied().or(modelled) {
-                compare(*at, snapshot, digest)?;
+                .and_then(|replay| replay.digest_at_index(snapshot.id.index))
+            {
+                compare(*at, snapshot, digest, MODELLED)?;
             }
         }
         Ok(())
     }
 }
 
-fn compare(at: Time, snapshot: &SnapshotSeen, digest: u128) -> Result<(), Violation> {
+fn compare(at: Time, snapshot: &SnapshotSeen, digest: u128, source: &str) -> Result<(), Violation> {
     if snapshot.digest == digest {
         return Ok(());
     }
@@ -56,7 +63,7 @@ fn compare(at: Time, snapshot: &SnapshotSeen, digest: u128) -> Result<(), Violat
         invariant: ID,
         at,
         message: format!(
-            "node {}'s snapshot at {} restores to digest {:032x}, and the state there had {digest:032x}",
+            "node {}'s snapshot at {} restores to digest {:032x}, and the state there has {digest:032x}, {source}",
             snapshot.node, snapshot.id, snapshot.digest
         ),
     })

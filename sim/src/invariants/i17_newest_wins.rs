@@ -65,10 +65,19 @@ fn name(value: Option<Option<Serial>>) -> String {
 /// The member of each topic that must stand in the end.
 fn winners(replay: &Replay) -> BTreeMap<String, Rank> {
     let mut members: BTreeMap<String, Vec<Rank>> = BTreeMap::new();
+    // Where a topic's delete was last forgotten: what came before it takes no part any more.
+    let forgotten: BTreeMap<&str, u64> = replay
+        .forgotten()
+        .iter()
+        .map(|(index, topic)| (&**topic, *index))
+        .collect();
+    let counts = |topic: &str, index: u64| forgotten.get(topic).is_none_or(|at| index > *at);
     // Revision of each topic's last expiry.
     let mut expired: BTreeMap<&str, u64> = BTreeMap::new();
     for change in replay.changes() {
-        if let What::Expired { timestamp_us } = change.what {
+        if let What::Expired { timestamp_us } = change.what
+            && counts(&change.topic, change.index)
+        {
             expired.insert(&change.topic, change.revision);
             let tombstone = (timestamp_us, false, Bytes::new(), Bytes::new());
             members.insert(change.topic.clone(), vec![tombstone]);
@@ -86,6 +95,7 @@ fn winners(replay: &Replay) -> BTreeMap<String, Rank> {
                 for change in replay.changes_at(revision) {
                     if let What::Delete { timestamp_us } = change.what
                         && is_after_expiry(&change.topic, decision.revision_before)
+                        && counts(&change.topic, decision.index)
                     {
                         let delete = (timestamp_us, false, Bytes::new(), Bytes::new());
                         members.entry(change.topic.clone()).or_default().push(delete);
@@ -101,6 +111,7 @@ fn winners(replay: &Replay) -> BTreeMap<String, Rank> {
         );
         if let (true, Some(timestamp_us)) = (is_accepted, decision.timestamp_us)
             && is_after_expiry(&write.topic, decision.revision_before)
+            && counts(&write.topic, decision.index)
         {
             // The metadata of a delete are not kept.
             let metadata = if is_value { write.metadata.clone() } else { Bytes::new() };
@@ -117,6 +128,7 @@ fn winners(replay: &Replay) -> BTreeMap<String, Rank> {
 #[cfg(test)]
 mod tests {
     use banyan_core::command::{Delete, Item, Put};
+    use banyan_core::state::TombstoneBounds;
 
     use super::super::testing::*;
     use super::*;
@@ -168,6 +180,19 @@ mod tests {
         let mut run = Run::new();
         run.log.batch(&[at(8, 1), delete_filter("#"), at(9, 2)]);
         check(run, 2);
+    }
+
+    #[test]
+    fn what_came_before_a_forgotten_delete_takes_no_part() {
+        let mut run = Run::new();
+        run.settings.tombstone_bounds = TombstoneBounds {
+            age_us: 0,
+            revisions: 0,
+        };
+        run.log.batch(&[at(9, 1), delete("a").into_operation()]);
+        run.log.items(&[Item::Compact { limit: 10 }]);
+        run.log.batch(&[at(7, 3)]);
+        check(run, 1);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use banyan_core::state::{AppliedId, State};
+use banyan_core::state::{AppliedId, State, TombstoneBounds};
 use banyan_core::store::MemoryStore;
 
 use crate::history::{CommittedLog, Finished, Invariant, Violation};
@@ -28,7 +28,7 @@ impl Invariant for PureApply {
             at: finished.at,
             message,
         };
-        let digests = digests(finished.committed).map_err(violation)?;
+        let digests = digests(finished.committed, finished.settings.tombstone_bounds).map_err(violation)?;
         for node in finished.nodes {
             let expected = node
                 .applied
@@ -45,9 +45,9 @@ impl Invariant for PureApply {
 }
 
 /// The digest after each entry.
-fn digests(log: &CommittedLog) -> Result<Vec<u128>, String> {
+fn digests(log: &CommittedLog, bounds: TombstoneBounds) -> Result<Vec<u128>, String> {
     let failed = |error: &dyn std::fmt::Display| format!("a fresh state cannot apply the log: {error}");
-    let mut state = State::open(Arc::new(MemoryStore::new())).map_err(|error| failed(&error))?;
+    let mut state = State::open_bounded(Arc::new(MemoryStore::new()), bounds).map_err(|error| failed(&error))?;
     let mut digests = Vec::with_capacity(log.len());
     for entry in log.values() {
         let id = AppliedId {

@@ -1,4 +1,7 @@
 //! I-60: within ten election timeouts of the healing there is a leader that a majority of the voters follows.
+//!
+//! A write that a slow disk had begun before the healing takes as long as it did then, ten seconds at most: a node that saves
+//! its vote behind it cannot be elected, nor elect, before it is done. Time counts from there.
 
 use super::quorum::quorum;
 use crate::history::{Finished, Invariant, Observation, Time, Violation};
@@ -39,10 +42,11 @@ impl Invariant for LeaderAfterHealing {
     }
 
     fn finish(&mut self, finished: &Finished<'_>) -> Result<(), Violation> {
-        let Some(healed_at) = finished.settings.healed_at else {
+        let settings = finished.settings;
+        let Some(healed_at) = settings.disks_healed_at.max(settings.healed_at) else {
             return Ok(());
         };
-        let bound = healed_at + TIMEOUTS * finished.settings.election_timeout_us;
+        let bound = healed_at + TIMEOUTS * settings.election_timeout_us;
         if finished.at < bound {
             return Ok(());
         }
@@ -93,5 +97,20 @@ mod tests {
         assert!(check(19_000_000, 30_000_000));
         assert!(!check(5_000_000, 9_000_000), "only before the healing");
         assert!(!check(21_000_000, 30_000_000), "too late");
+    }
+
+    #[test]
+    fn a_write_that_was_slow_before_the_healing_is_waited_for() {
+        let mut run = Run::new();
+        run.settings.healed_at = Some(10_000_000);
+        let mut invariant = LeaderAfterHealing::default();
+        let mut none = node(2, 1, 1);
+        none.leader = None;
+        for (at, nodes) in [(0, vec![none]), (24_000_000, vec![leader(1, 1, 1), node(2, 1, 1)])] {
+            invariant.observe(&moment(at, &nodes, &[])).unwrap();
+        }
+        assert!(run.finish(&mut invariant).is_err());
+        run.settings.disks_healed_at = Some(15_000_000);
+        assert!(run.finish(&mut invariant).is_ok());
     }
 }

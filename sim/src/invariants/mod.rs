@@ -11,7 +11,7 @@
 //! | I-4 | what is committed stays | every moment, the log |
 //! | I-5 | committed means durable on a quorum | disks |
 //! | I-6 | a node's own indexes are in order and do not go back | every moment |
-//! | I-7 | equal applied index, equal state | every moment |
+//! | I-7 | equal applied index, equal state, and that of the log | every moment, the log |
 //! | I-8 | kept digest = scanned digest = digest of the model | the end |
 //! | I-9 | a snapshot holds exactly the state of its index | snapshots |
 //! | I-10 | nothing is seen before it is durable on a quorum | disks, history |
@@ -26,6 +26,9 @@
 //! | I-19 | a deleted topic stays deleted | history, the end |
 //! | I-22 | a publisher's writes of a topic keep their order | history |
 //! | I-28 | a subscriber sees one moment, then everything after it in order | history |
+//! | I-42 | the vote is on disk before entries of its term | every moment |
+//! | I-45 | damage is refused, never taken for a shorter log | every moment, disks |
+//! | I-46 | a failed sync ends the process | every moment |
 //! | I-60 | there is a leader soon after healing | every moment |
 //! | I-61 | requests are answered after healing | history |
 //! | I-62 | nodes converge | the end |
@@ -36,6 +39,7 @@
 //! | protocol | nodes keep to MQTT | history |
 
 pub mod coverage;
+mod divergence;
 
 #[cfg(test)]
 mod checker_test;
@@ -60,6 +64,9 @@ mod i18_pure_apply;
 mod i19_deleted_stays;
 mod i22_publisher_order;
 mod i28_subscriptions;
+mod i42_vote_before_entries;
+mod i45_nothing_shorter;
+mod i46_errors_end;
 mod i60_leader_after_healing;
 mod i61_requests_answered;
 mod i62_convergence;
@@ -73,6 +80,8 @@ mod testing;
 
 use crate::history::{Finished, Invariant, Observation, Violation};
 use crate::model::{Replay, ReplayError};
+
+pub(crate) use i46_errors_end::SYNC_ERRORS;
 
 /// All promises, held against one run.
 pub struct Checker {
@@ -89,14 +98,16 @@ impl Checker {
             Box::<i02_log_matching::LogMatching>::default(),
             Box::<i04_committed_stays::CommittedStays>::default(),
             Box::<i03_leader_completeness::LeaderCompleteness>::default(),
+            Box::new(i42_vote_before_entries::VoteBeforeEntries),
+            Box::<i45_nothing_shorter::NothingShorter>::default(),
+            Box::<i46_errors_end::ErrorsEnd>::default(),
             Box::<i05_durable_on_quorum::DurableOnQuorum>::default(),
-            Box::<i07_equal_state::EqualState>::default(),
-            Box::<i09_snapshots::Snapshots>::default(),
             Box::new(protocol::Protocol),
-            Box::new(refused::Refused),
-            Box::new(i14_at_most_once::AtMostOnce),
-            Box::new(i12_nothing_lost::NothingLost),
+            Box::<refused::Refused>::default(),
+            Box::<i14_at_most_once::AtMostOnce>::default(),
             Box::new(i19_deleted_stays::DeletedStays),
+            Box::<i07_equal_state::EqualState>::default(),
+            Box::new(i12_nothing_lost::NothingLost),
             Box::new(i17_newest_wins::NewestWins),
             Box::new(i13_no_phantom::NoPhantom),
             Box::<i10_visible_is_durable::VisibleIsDurable>::default(),
@@ -105,6 +116,7 @@ impl Checker {
             Box::new(i16_states_that_were::StatesThatWere),
             Box::new(i22_publisher_order::PublisherOrder),
             Box::new(i28_subscriptions::Subscriptions),
+            Box::<i09_snapshots::Snapshots>::default(),
             Box::new(i08_digests::Digests),
             Box::new(i18_pure_apply::PureApply),
             Box::<i60_leader_after_healing::LeaderAfterHealing>::default(),
@@ -131,7 +143,7 @@ impl Checker {
     /// # Errors
     /// Every promise that is broken, in the order of [`new`](Self::new); at least one.
     pub fn finish(&mut self, finished: &Finished<'_>) -> Result<(), Vec<Violation>> {
-        let replay = match Replay::of(finished.committed) {
+        let replay = match Replay::bounded(finished.committed, finished.settings.tombstone_bounds) {
             Ok(replay) => replay,
             Err(error) => return Err(vec![not_replayable(finished, &error)]),
         };

@@ -1,25 +1,52 @@
-//! What was refused did not happen: a write answered with 503, or with any other refusal, has no effect in the log.
+//! What was refused did not happen: a write answered with 503, or with any other refusal, has no effect in the log,
+//! and a batch that comes to the log after its deadline has none at all.
 
 use std::collections::BTreeMap;
 
-use crate::history::{Answer, Finished, Invariant, Operation, Serial, Violation};
-use crate::model::Outcome;
+use banyan_core::command::BatchId;
+
+use super::divergence::Revisions;
+use crate::history::{Answer, Finished, Invariant, Observation, Operation, Serial, Violation};
+use crate::model::{Decision, Outcome};
 
 const ID: &str = "refused";
 
 /// See the module.
-#[derive(Debug)]
-pub(super) struct Refused;
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    revisions: Revisions,
+}
 
 impl Invariant for Refused {
     fn id(&self) -> &'static str {
         ID
     }
 
+    fn observe(&mut self, observation: &Observation<'_>) -> Result<(), Violation> {
+        self.revisions.add(observation);
+        Ok(())
+    }
+
     fn finish(&mut self, finished: &Finished<'_>) -> Result<(), Violation> {
         let Some(replay) = finished.replay else {
             return Ok(());
         };
+        if let Some(indexes) = self.revisions.first_excess(finished) {
+            let is_late = |one: &&Decision| one.outcome == Outcome::TooLate && indexes.contains(&one.index);
+            let is_stepped_over = |(index, _): &(u64, BatchId)| indexes.contains(index);
+            // Which is a promise of its own.
+            let stepped_over = replay.skipped().iter().any(is_stepped_over);
+            if let Some(late) = replay.decisions().iter().find(is_late).filter(|_| !stepped_over) {
+                return Err(Violation {
+                    invariant: ID,
+                    at: finished.at,
+                    message: format!(
+                        "nodes made more changes than the log has, where a batch at log index {} came after its deadline",
+                        late.index
+                    ),
+                });
+            }
+        }
         let mut attempts: BTreeMap<Serial, Vec<&Operation>> = BTreeMap::new();
         for operation in &finished.history.operations {
             if let Some(serial) = operation.call.serial() {
@@ -47,9 +74,11 @@ impl Invariant for Refused {
 
 #[cfg(test)]
 mod tests {
+    use banyan_core::command::Item;
+
     use super::super::testing::*;
     use super::*;
-    use crate::model::testing::{IntoOperation, put};
+    use crate::model::testing::{IntoOperation, batch, put};
 
     #[test]
     fn refused_and_applied() {
@@ -57,11 +86,22 @@ mod tests {
         run.log.batch(&[put("a", 1).into_operation()]);
         run.operation(put_call("a", 2), 0, 1, refused());
         run.operation(put_call("a", 1), 0, 1, unknown());
-        assert!(run.finish(&mut Refused).is_ok());
+        assert!(run.finish(&mut Refused::default()).is_ok());
         run.history.operations[1].answer = Some(refused());
-        assert!(run.finish(&mut Refused).is_err());
+        assert!(run.finish(&mut Refused::default()).is_err());
         // Sent again, and then maybe applied.
         run.operation(put_call("a", 1), 2, 3, unknown());
-        assert!(run.finish(&mut Refused).is_ok());
+        assert!(run.finish(&mut Refused::default()).is_ok());
+    }
+
+    #[test]
+    fn too_late_and_applied() {
+        let mut run = Run::new();
+        run.log
+            .items(&[Item::Batch(batch(1, 1, &[put("a", 1).into_operation()]))]);
+        run.converge();
+        assert!(run.finish(&mut Refused::default()).is_ok());
+        run.nodes[0].revision += 1;
+        assert!(run.finish(&mut Refused::default()).is_err());
     }
 }

@@ -8,6 +8,7 @@ use crate::history::{
 };
 use crate::model::Replay;
 use crate::model::testing::{LogBuilder, serial};
+use banyan_core::state::TombstoneBounds;
 
 /// A log id of leader 1.
 pub(super) fn id(term: u64, index: u64) -> LogIdSeen {
@@ -98,6 +99,8 @@ impl Run {
                 voters: VOTERS.to_vec(),
                 core: VOTERS.to_vec(),
                 healed_at: None,
+                disks_healed_at: None,
+                tombstone_bounds: TombstoneBounds::default(),
                 election_timeout_us: 1_000_000,
                 client_timeout_us: 5_000_000,
                 black_box: false,
@@ -135,7 +138,7 @@ impl Run {
 
     /// Adds what nodes 1 to 3 hold at the end, as the model has it.
     pub(super) fn converge(&mut self) {
-        let replay = Replay::of(&self.log.log).unwrap();
+        let replay = Replay::bounded(&self.log.log, self.settings.tombstone_bounds).unwrap();
         let index = replay.last_index().unwrap();
         let revision = replay.last_revision();
         let digest = replay.digest_at_index(index).unwrap();
@@ -160,7 +163,7 @@ impl Run {
 
     /// Whether `invariant` accepts it.
     pub(super) fn finish(&self, invariant: &mut dyn Invariant) -> Result<(), Violation> {
-        let replay = Replay::of(&self.log.log).unwrap();
+        let replay = Replay::bounded(&self.log.log, self.settings.tombstone_bounds).unwrap();
         let finished = Finished::new(self.at, &self.history, &self.log.log, &self.nodes, &self.settings);
         invariant.finish(&Finished {
             replay: Some(&replay),

@@ -74,6 +74,12 @@ impl Replay {
         &self.skipped
     }
 
+    /// Topics whose delete a compaction forgot, with the log index of each.
+    #[must_use]
+    pub fn forgotten(&self) -> &[(u64, String)] {
+        &self.forgotten
+    }
+
     /// How often an origin was opened.
     #[must_use]
     pub const fn origins_opened(&self) -> u64 {

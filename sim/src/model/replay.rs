@@ -8,6 +8,7 @@ use banyan_core::keyspace::tombstone::tombstone_key;
 use banyan_core::keyspace::{RecordFields, Tombstone, topic_key};
 use banyan_core::limits;
 use banyan_core::metadata::Metadata;
+use banyan_core::state::TombstoneBounds;
 use banyan_core::topic::TopicName;
 use bytes::Bytes;
 
@@ -55,6 +56,9 @@ pub struct Replay {
     /// Batches that were in the log and were not taken: sent again, out of order, or of a former life.
     pub(super) skipped: Vec<(u64, BatchId)>,
     pub(super) origins_opened: u64,
+    /// Topics whose delete was forgotten, with the log index that did it.
+    pub(super) forgotten: Vec<(u64, String)>,
+    tombstone_bounds: TombstoneBounds,
 }
 
 impl Replay {
@@ -63,7 +67,18 @@ impl Replay {
     /// # Errors
     /// An entry is missing or malformed.
     pub fn of(committed: &CommittedLog) -> Result<Self, ReplayError> {
-        let mut replay = Self::default();
+        Self::bounded(committed, TombstoneBounds::default())
+    }
+
+    /// As [`of`](Self::of), of nodes that forget deletes by other bounds than the default.
+    ///
+    /// # Errors
+    /// An entry is missing or malformed.
+    pub fn bounded(committed: &CommittedLog, tombstone_bounds: TombstoneBounds) -> Result<Self, ReplayError> {
+        let mut replay = Self {
+            tombstone_bounds,
+            ..Self::default()
+        };
         for (expected, (index, entry)) in (0_u64..).zip(committed) {
             if *index != expected {
                 return Err(ReplayError::Missing(expected));
@@ -90,7 +105,7 @@ impl Replay {
                 Item::Batch(bytes) => self.batch(index, &Batch::parse(bytes)?)?,
                 Item::OpenOrigin { node_id, nonce } => self.open_origin(node_id, nonce),
                 Item::Expire { limit } => self.expire(index, limit),
-                Item::Compact { limit } => self.compact(limit),
+                Item::Compact { limit } => self.compact(index, limit),
                 _ => {}
             }
         }
@@ -281,7 +296,7 @@ impl Replay {
     }
 
     /// Drops tombstones that both bounds have passed, oldest first.
-    fn compact(&mut self, limit: u32) {
+    fn compact(&mut self, index: u64, limit: u32) {
         let mut old: Vec<((u64, u32), String)> = Vec::new();
         for (key, slot) in &self.slots {
             if let Slot::Tombstone {
@@ -290,8 +305,8 @@ impl Replay {
                 deleted_at_us,
                 ..
             } = slot
-                && self.revision.saturating_sub(*revision) >= limits::TOMBSTONE_REVISIONS_MIN
-                && self.log_time_us.saturating_sub(*deleted_at_us) >= limits::TOMBSTONE_AGE_MIN_US
+                && self.revision.saturating_sub(*revision) >= self.tombstone_bounds.revisions
+                && self.log_time_us.saturating_sub(*deleted_at_us) >= self.tombstone_bounds.age_us
             {
                 old.push(((*revision, *ordinal), key.clone()));
             }
@@ -299,6 +314,7 @@ impl Replay {
         old.sort();
         old.truncate(limit.min(limits::COMPACTION_CHUNK_TOMBSTONES_MAX) as usize);
         for (_, key) in old {
+            self.forgotten.push((index, topic_of(&key)));
             self.set_slot(key, None);
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use banyan_core::command::{Condition, Delete, Item, Operation, Put};
 use banyan_core::metadata::MetadataBuilder;
-use banyan_core::state::{AppliedId, State};
+use banyan_core::state::{AppliedId, State, TombstoneBounds};
 use banyan_core::store::MemoryStore;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -15,8 +15,8 @@ use super::*;
 use crate::history::{CommittedLog, Seen};
 
 /// Digest and revision of the shipped state after each entry.
-fn shipped(log: &CommittedLog) -> Vec<(u64, u128)> {
-    let mut state = State::open(Arc::new(MemoryStore::new())).unwrap();
+fn shipped(log: &CommittedLog, bounds: TombstoneBounds) -> Vec<(u64, u128)> {
+    let mut state = State::open_bounded(Arc::new(MemoryStore::new()), bounds).unwrap();
     let step = |entry: &crate::history::CommittedEntry| {
         let id = AppliedId {
             term: 1,
@@ -148,14 +148,20 @@ fn gaps_and_damage_are_told() {
 /// Random logs: the model and the shipped state agree on every revision and digest on the way.
 #[test]
 fn agrees_with_the_state_that_ships() {
+    let mut forgotten = 0;
     for seed in 0..60 {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut log = LogBuilder::new();
         for _ in 0..60 {
             random_entry(&mut log, &mut rng);
         }
-        let replay = Replay::of(&log.log).unwrap();
-        for (index, (revision, digest)) in (0..).zip(shipped(&log.log)) {
+        let bounds = TombstoneBounds {
+            age_us: rng.random_range(0..20_000_000),
+            revisions: rng.random_range(0..40),
+        };
+        let replay = Replay::bounded(&log.log, bounds).unwrap();
+        forgotten += replay.forgotten().len();
+        for (index, (revision, digest)) in (0..).zip(shipped(&log.log, bounds)) {
             assert_eq!(
                 replay.revision_at_index(index),
                 Some(revision),
@@ -164,6 +170,7 @@ fn agrees_with_the_state_that_ships() {
             assert_eq!(replay.digest_at_index(index), Some(digest), "seed {seed} index {index}");
         }
     }
+    assert!(forgotten > 10, "{forgotten}");
 }
 
 fn random_entry(log: &mut LogBuilder, rng: &mut StdRng) {

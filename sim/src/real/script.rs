@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banyan_api::cluster::Member;
+use banyan_core::state::TombstoneBounds;
 use banyan_node::components::SystemClock;
 use banyan_node::net::Tcp;
 use parking_lot::Mutex;
@@ -159,7 +160,7 @@ fn plan(seed: u64) -> Plan {
         match &mut client.behaviour {
             Behaviour::Publisher(publisher) => publisher.pause /= HURRY,
             Behaviour::Requester(requester) => requester.pause /= HURRY,
-            Behaviour::Subscriber(_) => {}
+            Behaviour::Subscriber(_) | Behaviour::Twin(_) => {}
         }
     }
     plan
@@ -344,6 +345,8 @@ fn judge_run(
             core: voters.clone(),
             voters,
             healed_at: Some(ended.healed_at),
+            disks_healed_at: None,
+            tombstone_bounds: TombstoneBounds::default(),
             election_timeout_us: ELECTION_TIMEOUT.as_micros() as Time,
             client_timeout_us: CLIENT_TIMEOUT.as_micros() as Time,
             black_box: false, // on a sample only

@@ -11,6 +11,7 @@
 //! | `publisher` | writes over MQTT with a window, killed and resending elsewhere |
 //! | `requester` | reads, writes and lists over HTTP |
 //! | `subscriber` | follows a filter, resumes, reads slowly |
+//! | `twin` | takes the connection of another client over |
 
 mod calls;
 mod plan;
@@ -18,6 +19,7 @@ mod publisher;
 mod requester;
 mod subscriber;
 mod topics;
+mod twin;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::history::{Now, Recorder};
 
-pub use plan::{Behaviour, ClientPlan, Plan, Publisher, Requester, Subscriber, Writes};
+pub use plan::{Behaviour, ClientPlan, Plan, Publisher, Requester, Subscriber, Twin, Writes};
 pub use topics::Topics;
 
 /// Where a node listens for clients, `host:port`.
@@ -45,6 +47,11 @@ pub struct NodeAddresses {
     /// HTTP.
     pub http: String,
 }
+
+/// What a client may take to end beside its time for a request: it connects, waits for a node that says nothing, and pauses.
+pub const ENDS_WITHIN: Duration = subscriber::CONNECT_TIMEOUT
+    .saturating_add(subscriber::SILENCE_MAX)
+    .saturating_add(Duration::from_secs(3));
 
 /// When clients end.
 #[derive(Debug, Clone, Default)]
@@ -81,6 +88,7 @@ pub async fn client(plan: ClientPlan, context: Context) {
         Behaviour::Publisher(behaviour) => publisher::run(plan.client, behaviour, plan.topics, context, rng).await,
         Behaviour::Requester(behaviour) => requester::run(plan.client, behaviour, plan.topics, context, rng).await,
         Behaviour::Subscriber(behaviour) => subscriber::run(plan.client, behaviour, plan.topics, context, rng).await,
+        Behaviour::Twin(behaviour) => twin::run(behaviour, context, rng).await,
     }
 }
 
@@ -99,7 +107,7 @@ pub fn spawn(plan: &Plan, context: &Context) -> Workload {
         let task = tokio::spawn(client(one.clone(), context.clone()));
         match one.behaviour {
             Behaviour::Subscriber(_) => subscriptions.push(task),
-            Behaviour::Publisher(_) | Behaviour::Requester(_) => requests.push(task),
+            Behaviour::Publisher(_) | Behaviour::Requester(_) | Behaviour::Twin(_) => requests.push(task),
         }
     }
     Workload {
@@ -110,12 +118,13 @@ pub fn spawn(plan: &Plan, context: &Context) -> Workload {
 }
 
 impl Workload {
-    /// Stops requests, lets subscribers receive for `drain`, then stops them too. Clients that do not end within `deadline`
-    /// after they were told to are aborted; returns how many those were.
+    /// Stops requests, lets subscribers receive for `drain`, then stops them too. Clients that do not end within `patience`,
+    /// their time for a request, and [`ENDS_WITHIN`] after they were told to are aborted; returns how many those were.
     ///
     /// # Panics
     /// If a client panicked.
-    pub async fn finish(self, drain: Duration, deadline: Duration) -> usize {
+    pub async fn finish(self, drain: Duration, patience: Duration) -> usize {
+        let deadline = patience + ENDS_WITHIN;
         self.stop.requests.cancel();
         let mut aborted = join(self.requests, deadline).await;
         tokio::time::sleep(drain).await;

@@ -35,6 +35,8 @@ pub enum Behaviour {
     Requester(Requester),
     /// Follows a filter.
     Subscriber(Subscriber),
+    /// Comes with another one's identifier.
+    Twin(Twin),
 }
 
 /// Writes and events over MQTT.
@@ -88,6 +90,15 @@ pub struct Writes {
     pub payload_bytes_max: usize,
 }
 
+/// Takes another client's connection over, in storms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Twin {
+    /// The other client.
+    pub of: u32,
+    /// Mean time between two storms.
+    pub every: Duration,
+}
+
 /// Follows a filter and comes back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscriber {
@@ -106,7 +117,7 @@ pub struct Subscriber {
 }
 
 impl Plan {
-    /// Ten clients. Each special behaviour is on or off for the whole run, so that rare combinations get room.
+    /// Ten clients, and with some seeds one that takes the place of another. Each special behaviour is on or off for the whole run, so that rare combinations get room.
     #[must_use]
     pub fn draw(rng: &mut impl Rng) -> Self {
         let topics = Topics {
@@ -137,15 +148,29 @@ impl Plan {
             // One of them is slow, if any.
             behaviours.push(Behaviour::Subscriber(Subscriber::draw(rng, slow && number == 0)));
         }
-        let clients = (1..).zip(behaviours).map(|(client, behaviour)| ClientPlan {
-            client,
-            seed: rng.random(),
-            topics,
-            behaviour,
-        });
-        Self {
-            clients: clients.collect(),
+        let mut clients: Vec<_> = (1..)
+            .zip(behaviours)
+            .map(|(client, behaviour)| ClientPlan {
+                client,
+                seed: rng.random(),
+                topics,
+                behaviour,
+            })
+            .collect();
+        if rng.random_bool(0.3) {
+            let of_mqtt = |plan: &&ClientPlan| !matches!(plan.behaviour, Behaviour::Requester(_));
+            let others: Vec<u32> = clients.iter().filter(of_mqtt).map(|plan| plan.client).collect();
+            clients.push(ClientPlan {
+                client: clients.len() as u32 + 1,
+                seed: rng.random(),
+                topics,
+                behaviour: Behaviour::Twin(Twin {
+                    of: others[rng.random_range(0..others.len())],
+                    every: seconds(rng, 5..=20),
+                }),
+            });
         }
+        Self { clients }
     }
 }
 

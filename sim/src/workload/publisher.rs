@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use banyan_core::mqtt::packet::Ack;
+use banyan_core::mqtt::reason::ReasonCode;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use tokio::time::Instant;
@@ -210,6 +211,9 @@ impl PublisherClient {
     }
 
     fn note(&self, node: &NodeAddresses, error: &MqttError) {
+        if matches!(error, MqttError::Disconnected(ReasonCode::SessionTakenOver)) {
+            self.context.recorder.taken_over();
+        }
         if matches!(error, MqttError::Decode(_) | MqttError::Unexpected(_)) {
             self.protocol_error(node, error.to_string());
         }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banyan_core::mqtt::packet::Publish;
+use banyan_core::mqtt::reason::ReasonCode;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::calls::percent;
 use super::plan::{Subscriber, around};
@@ -16,13 +17,13 @@ use crate::client::mqtt::{Incoming, KEEP_ALIVE_S, MqttClient, MqttError, Subscri
 use crate::history::{ProtocolError, SubId, Subscription};
 
 /// Time for a connection to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Mean pause before another node is tried.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 /// Between two PINGREQs.
 const PING_EVERY: Duration = Duration::from_secs(KEEP_ALIVE_S as u64 / 3);
 /// A connection of which nothing was heard for this long is dead.
-const SILENCE_MAX: Duration = Duration::from_secs(KEEP_ALIVE_S as u64);
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(KEEP_ALIVE_S as u64);
 /// Mean time without reading.
 const STOP_READING: Duration = Duration::from_secs(3);
 /// Topic of the marker that ends the retained messages.
@@ -116,7 +117,9 @@ impl SubscriberClient {
                 return Err(MqttError::Timeout);
             }
             if stop_reading_at.is_some_and(|at| at <= now) && !stopping {
-                tokio::time::sleep(around(STOP_READING, &mut self.rng)).await;
+                let pause = around(STOP_READING, &mut self.rng);
+                // It ends with the run.
+                let _woken = timeout(pause, self.context.stop.subscriptions.cancelled()).await;
                 stop_reading_at = self.some_time_after(self.behaviour.stop_reading_every);
                 heard_at = Instant::now();
             }
@@ -194,6 +197,9 @@ impl SubscriberClient {
     }
 
     fn note(&self, node: &NodeAddresses, error: &MqttError) {
+        if matches!(error, MqttError::Disconnected(ReasonCode::SessionTakenOver)) {
+            self.context.recorder.taken_over();
+        }
         if matches!(error, MqttError::Decode(_) | MqttError::Unexpected(_)) {
             self.context.recorder.protocol_error(ProtocolError {
                 at: (self.context.now)(),

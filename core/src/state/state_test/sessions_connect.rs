@@ -6,7 +6,7 @@ use super::*;
 fn a_session_outlives_its_connection_if_it_is_to() {
     let mut node = Harness::new();
     let first = node.connect("a", false, 10);
-    assert_eq!(first.present, false);
+    assert!(!first.present);
     node.subscribe(first, "x/#", 1);
     node.leave(first);
     node.now_us += 9_999_999;

@@ -128,6 +128,23 @@ impl MemoryDisk {
         }
     }
 
+    /// Makes `path` hold `bytes` behind everybody's back, as if that had always been synced; `None`: removes it.
+    pub fn replace(&self, path: &Path, bytes: Option<Vec<u8>>) {
+        let mut guard = self.0.lock();
+        let contents = &mut *guard;
+        contents.names.remove(path);
+        contents.names_durable.remove(path);
+        if let Some(bytes) = bytes {
+            let id = contents.add_file(Contained {
+                visible: bytes.clone(),
+                durable: bytes,
+                pending: Vec::new(),
+            });
+            contents.names.insert(path.to_path_buf(), id);
+            contents.names_durable.insert(path.to_path_buf(), id);
+        }
+    }
+
     /// Number of calls so far that write, sync, rename, remove or create.
     pub fn calls(&self) -> u64 {
         self.0.lock().calls

@@ -18,6 +18,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use banyan_core::planted::{Bug, planted};
+
 use super::error::{IoContext, LogError};
 use super::index::{Index, IndexedSegment, Place};
 use super::mark::{self, Mark, MarkFile};
@@ -94,7 +96,7 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dir: &Path, settings: &RecoverySetti
     )?;
     disk.sync_dir(dir).context("sync", dir)?;
 
-    let Some(newest) = numbers.last().copied() else {
+    let Some(mut newest) = numbers.last().copied() else {
         if mark.mark().segment > 0 {
             return Err(missing(segment::path(dir, mark.mark().segment)));
         }
@@ -142,15 +144,26 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dir: &Path, settings: &RecoverySetti
     };
     let mut last_bytes = Vec::new();
     let mut stop = 0;
-    for &number in present {
-        (last_bytes, stop) = replay.segment(number)?;
+    for (at, &number) in present.iter().enumerate() {
+        match replay.segment(number) {
+            Ok(read) => (last_bytes, stop) = read,
+            Err(error) if planted(Bug::P15) && error.is_damage() && at > 0 => {
+                newest = present[at - 1];
+                for &later in &present[at..] {
+                    let path = segment::path(dir, later);
+                    disk.remove(&path).context("remove", &path)?;
+                }
+                break;
+            }
+            Err(error) => return Err(error),
+        }
     }
     let newest_path = segment::path(dir, newest);
     let end = replay.index.segments.back().map_or(DATA_START, |segment| segment.end);
-    if mark.mark().segment > newest {
+    if mark.mark().segment > newest && !planted(Bug::P15) {
         return Err(missing(segment::path(dir, mark.mark().segment)));
     }
-    if mark.mark().segment == newest && mark.mark().offset > end {
+    if mark.mark().segment == newest && mark.mark().offset > end && !planted(Bug::P15) {
         let detail = format!("not a valid record, but synced through byte {}", mark.mark().offset);
         return Err(LogError::Damaged {
             file: newest_path,
@@ -226,7 +239,7 @@ fn torn_end(replay: &Replay<'_>, path: &Path, bytes: &[u8], end: u64, stop: u64)
             at += record::ALIGNMENT;
             continue;
         };
-        if record.batch != replay.next_batch as u32 {
+        if record.batch != replay.next_batch as u32 && !planted(Bug::P15) {
             let detail = format!("not a valid record, but a later one follows at byte {at}");
             return Err(LogError::Damaged {
                 file: path.to_path_buf(),

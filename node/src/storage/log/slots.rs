@@ -13,6 +13,8 @@
 
 use std::path::{Path, PathBuf};
 
+use banyan_core::planted::{Bug, planted};
+
 use super::error::{IoContext, LogError};
 use super::record::{COUNT_MAX, u32_at, u64_at};
 use crate::storage::disk::{Disk, DiskFile};
@@ -105,6 +107,9 @@ impl SlotFile {
         self.file
             .write_at((number * PAGE_BYTES) as u64, &bytes)
             .context("write", &self.path)?;
+        if planted(Bug::P02) && self.path.ends_with(super::vote::NAME) {
+            return Ok(());
+        }
         self.file.sync().context("sync", &self.path)
     }
 

@@ -7,6 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use banyan_core::planted::{Bug, planted};
+
 use super::error::{IoContext, LogError};
 use super::index::{IndexedSegment, Place};
 use super::mark::{Mark, MarkFile};
@@ -84,6 +86,9 @@ impl Writer {
     /// Carries out `ops` in order. After the first failure the log is poisoned, and everything left is answered with
     /// that.
     pub(super) fn drain(&mut self, ops: &mut Vec<Op>) {
+        if planted(Bug::P04) {
+            ops.sort_by_key(|op| matches!(op, Op::Vote { .. }));
+        }
         let mut left = ops.drain(..);
         // What was queued before a failure became known must not be written after it.
         let mut result = self.shared.check_alive();
@@ -264,7 +269,7 @@ impl Writer {
             .file
             .write_at(self.active.end, &self.buffer.bytes)
             .context("write", &self.active.path)?;
-        self.active.file.sync().context("sync", &self.active.path)?;
+        self.sync_active()?;
         self.active.end += bytes;
         self.next_batch += 1;
         self.unmarked_bytes += bytes;
@@ -284,6 +289,17 @@ impl Writer {
             self.spares.prepare()?;
         }
         Ok(())
+    }
+
+    fn sync_active(&self) -> Result<(), LogError> {
+        if planted(Bug::P03) {
+            return Ok(());
+        }
+        let synced = self.active.file.sync().context("sync", &self.active.path);
+        match synced {
+            Err(_) if planted(Bug::P21) => self.active.file.sync().context("sync", &self.active.path),
+            synced => synced,
+        }
     }
 
     /// Makes the synced batch known to readers; returns whether segments may be dropped.
