@@ -74,16 +74,16 @@ fn run_ring(qos: QoS) -> usize {
     let devices: Vec<Device> = (0..DEVICES)
         .map(|number| start_device(number, qos, &addresses))
         .collect();
-    let given_up = AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     let begun = Instant::now();
     let logs: Vec<DeviceLog> = thread::scope(|scope| {
         let running: Vec<_> = devices
             .into_iter()
             .zip(&positions)
-            .map(|(device, position)| scope.spawn(|| run_device(device, position, each, &given_up)))
+            .map(|(device, position)| scope.spawn(|| run_device(device, position, each, &stop)))
             .collect();
         // However this ends, devices must not be waited for in vain.
-        let release = Release(&given_up);
+        let release = Release(&stop);
         let total = || -> u64 {
             positions
                 .iter()
@@ -104,7 +104,11 @@ fn run_ring(qos: QoS) -> usize {
             cluster.start_node(victim);
         }
         wait_for_progress(each * DEVICES as u64, &total);
-        std::mem::forget(release);
+        let acknowledged = |position: &Position| position.acknowledged.load(Ordering::Relaxed) == each;
+        wait::until("end of every flow", PATIENCE, || {
+            positions.iter().all(acknowledged).then_some(())
+        });
+        drop(release);
         running
             .into_iter()
             .map(|device| device.join().expect("a device"))
@@ -147,11 +151,11 @@ fn start_device(number: usize, qos: QoS, addresses: &[SocketAddr]) -> Device {
     Device::start(options, addresses.to_vec(), number % addresses.len())
 }
 
-/// Until all of its own messages are acknowledged and all of its neighbour's have come.
-fn run_device(mut device: Device, position: &Position, last_serial: u64, given_up: &AtomicBool) -> DeviceLog {
+/// Until told to stop, also when everything is done: the session goes on to move.
+fn run_device(mut device: Device, position: &Position, last_serial: u64, stop: &AtomicBool) -> DeviceLog {
     let mut seen: BTreeSet<u64> = BTreeSet::new();
     let mut counted = 0;
-    while !given_up.load(Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) {
         device.turn(last_serial);
         let log = device.log();
         seen.extend(&log.received[counted..]);
@@ -159,9 +163,6 @@ fn run_device(mut device: Device, position: &Position, last_serial: u64, given_u
         position.node.store(device.node(), Ordering::Relaxed);
         position.received.store(seen.len() as u64, Ordering::Relaxed);
         position.acknowledged.store(log.acknowledged, Ordering::Relaxed);
-        if log.acknowledged == last_serial && seen.len() as u64 == last_serial {
-            break;
-        }
     }
     device.log().clone()
 }
@@ -187,7 +188,7 @@ fn check(number: usize, log: &DeviceLog, each: u64) -> usize {
     log.received.len() - seen.len()
 }
 
-/// Ends the devices if the test fails.
+/// Ends the devices, also if the test fails.
 struct Release<'a>(&'a AtomicBool);
 
 impl Drop for Release<'_> {
