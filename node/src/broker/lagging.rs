@@ -49,7 +49,7 @@ impl Broker {
         let end = feed(&index, after, &waiting, &view);
         turns.served(&index, after, end);
         if waiting.next.is_none() {
-            self.join(&mut index, end, take_view())?;
+            self.join(&mut index, end, &take_view())?;
         }
         Ok(true)
     }
@@ -66,12 +66,12 @@ impl Broker {
 
     /// Hands those who stand at `end` the little that has come since, and leaves the rest to the dispatcher. If it is not
     /// little, another turn will do.
-    fn join(&self, index: &mut Index, end: MessagePosition, view: StateView) -> Result<(), StoreError> {
+    fn join(&self, index: &mut Index, end: MessagePosition, view: &StateView) -> Result<(), StoreError> {
         let waiting = view.waiting_after(end, CHUNK_ROWS, CHUNK_BYTES)?;
         if waiting.next.is_some() {
             return Ok(());
         }
-        let end = feed(index, end, &waiting, &view);
+        let end = feed(index, end, &waiting, view);
         let ready: Vec<Arc<Outbox>> = index
             .lagging()
             .filter(|outbox| outbox.stands_at(end))

@@ -63,6 +63,12 @@ pub struct Broker {
     gaps: AtomicU64,
 }
 
+impl Default for Broker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Broker {
     /// No clients yet.
     #[must_use]

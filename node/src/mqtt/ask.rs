@@ -98,7 +98,7 @@ impl Task {
         };
         match (asked, reply) {
             (Asked::Connect(connecting, authenticated), reply) => {
-                return self.connected(connecting, *authenticated, reply);
+                return self.connected(connecting, &authenticated, reply);
             }
             (_, Ok(Outcome::Fenced)) => self.end(ReasonCode::SessionTakenOver, ""),
             (Asked::Progress, Ok(_)) => {
@@ -148,9 +148,9 @@ impl Task {
         self.connection.on_registered(result, now_ms, &mut self.effects);
     }
 
-    fn connected(&mut self, connecting: Connecting, authenticated: Authenticated, reply: Reply) -> io::Result<()> {
+    fn connected(&mut self, connecting: Connecting, authenticated: &Authenticated, reply: Reply) -> io::Result<()> {
         let result = match reply {
-            Ok(Outcome::Connected { fence, session_present }) => self.attach(fence, session_present, &authenticated)?,
+            Ok(Outcome::Connected { fence, session_present }) => self.attach(fence, session_present, authenticated)?,
             Ok(other) => RegisterResult::Unavailable(format!("an outcome that no CONNECT has: {other:?}")),
             Err(ProposeError::Unavailable(reason)) => RegisterResult::Unavailable(reason),
             Err(ProposeError::Unknown(reason)) => {

@@ -24,6 +24,9 @@ use crate::session::driver::{Node, Step};
 /// How long the cluster may not know that a shared message is settled.
 const SETTLE_DELAY: Duration = Duration::from_millis(100);
 
+/// Messages under reserved packet identifiers.
+type Reserved = Vec<(Delivery, u16)>;
+
 /// The outgoing half of a connection whose session ends with it.
 pub(super) struct Live {
     outbox: Arc<Outbox>,
@@ -38,9 +41,9 @@ pub(super) struct Live {
     settled: Vec<MessagePosition>,
     settled_at: Option<Instant>,
     /// What the `Progress` under way settles, and shared messages of QoS 2 to be sent once it is committed.
-    under_way: Option<(Vec<MessagePosition>, Vec<(Delivery, u16)>)>,
+    under_way: Option<(Vec<MessagePosition>, Reserved)>,
     /// Shared messages of QoS 2 for the next one.
-    reserved: Vec<(Delivery, u16)>,
+    reserved: Reserved,
 }
 
 impl Live {

@@ -60,7 +60,7 @@ pub struct Step {
 enum Outgoing {
     Message(Delivery, Option<u16>),
     Retained {
-        message: Message,
+        message: Box<Message>,
         qos: QoS,
         packet_id: Option<u16>,
         subscription_id: Option<u32>,
@@ -306,7 +306,7 @@ impl Driver {
                         let packet_id = reserve(connection, progress, &message, qos, false);
                         bytes += message.bytes();
                         batch.push(Outgoing::Retained {
-                            message,
+                            message: Box::new(message),
                             qos,
                             packet_id,
                             subscription_id,
@@ -372,7 +372,7 @@ impl Driver {
                     packet_id,
                     subscription_id,
                     reset,
-                } => (message, *packet_id, *qos, true, subscription_id.as_slice(), *reset),
+                } => (&**message, *packet_id, *qos, true, subscription_id.as_slice(), *reset),
                 Outgoing::Marker(
                     Marker {
                         revision,

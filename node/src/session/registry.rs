@@ -219,7 +219,7 @@ impl Registry {
             };
             let command = Command {
                 sender: Some(Sender { fence, packet_id: None }),
-                operation: Operation::Disconnect(disconnect.clone()),
+                operation: Operation::Disconnect(disconnect),
             };
             departures.under_way.insert(fence, disconnect);
             origin.propose(command, Completion::channel(sender.clone(), fence));

@@ -55,7 +55,7 @@ impl Resend {
             })
             .collect();
         let is_live = |held: &&Held| self.shared.is_some() || held.since < self.position.revision;
-        if matching.iter().any(|held| is_live(&held)) {
+        if matching.iter().any(&is_live) {
             let live = matching.into_iter().filter(is_live);
             let (retain, ids): (Vec<bool>, Vec<Option<u32>>) = live
                 .map(|held| (held.retain_as_published, held.subscription_id))
