@@ -75,17 +75,9 @@ impl Node {
             ..Settings::defaults(members[at].node_id, data.path())
         };
         change(&mut settings);
-        let components = Components {
-            clock: Arc::new(SystemClock),
-            random: Arc::new(SystemRandom),
-            net: Arc::new(Tcp),
-            disk: Arc::new(SystemDisk),
-            stores: Arc::new(LsmStores),
-            tombstone_bounds: TombstoneBounds::default(),
-        };
         let runtime = Runtime::new().expect("a runtime");
         let server = runtime
-            .block_on(Server::start(settings, components))
+            .block_on(Server::start(settings, components()))
             .expect("the node starts");
         Self {
             server: Some(server),
@@ -172,6 +164,18 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// What a node takes from outside: the operating system's.
+pub fn components() -> Components {
+    Components {
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+        net: Arc::new(Tcp),
+        disk: Arc::new(SystemDisk),
+        stores: Arc::new(LsmStores),
+        tombstone_bounds: TombstoneBounds::default(),
     }
 }
 
