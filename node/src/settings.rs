@@ -16,6 +16,7 @@
 //! | [`keys`] | the table of settings: name, type, default, range |
 //! | `file`, `environment`, [`flags`] | the three sources |
 //! | `value` | a value with the place it came from |
+//! | `key` | name, type and range of a setting |
 //! | `validate` | the rules that concern several settings |
 //! | [`address`] | `host:port`, and `id@host:port` |
 //! | [`data_dir`] | the data directory: one process at a time, the kept node id |
@@ -27,6 +28,7 @@ mod environment;
 mod error;
 mod file;
 pub mod flags;
+mod key;
 pub mod keys;
 mod nearest;
 mod validate;
