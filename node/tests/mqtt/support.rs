@@ -90,7 +90,8 @@ impl Node {
         wait::until("ready node", READY_TIMEOUT, || self.service().is_ready().ok());
     }
 
-    fn server(&self) -> &Server {
+    /// The node itself.
+    pub fn server(&self) -> &Server {
         self.server.as_ref().expect("the node runs")
     }
 

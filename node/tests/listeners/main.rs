@@ -1,0 +1,48 @@
+//! Listeners over real sockets: TLS, the PROXY protocol, and mutual TLS between nodes.
+//!
+//! | module | about |
+//! |---|---|
+//! | [`tls`] | versions, protocols, clients' certificates, new certificates without a restart |
+//! | [`proxy`] | for whom a load balancer opened a connection |
+//! | [`peers`] | nodes that prove to each other that they are nodes |
+//! | [`certificates`] | an authority that lasts as long as its test |
+//! | [`tunnel`] | local ports that lead through TLS, for clients that do not speak it |
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the clients are threads with sockets: their time is the real one"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[allow(dead_code, reason = "shared with the tests of MQTT")]
+#[path = "../mqtt/support.rs"]
+mod support;
+
+mod certificates;
+mod peers;
+mod proxy;
+mod tls;
+mod tunnel;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use banyan_core::mqtt::packet::{ProtocolVersion, QoS};
+
+use crate::common::client::{Client, ConnectOptions, SubscribeOptions, message};
+
+/// What every way to a node must carry: a small and a large message, there and back, in either version.
+fn exercise(address: SocketAddr) {
+    for version in [ProtocolVersion::V5, ProtocolVersion::V3] {
+        let mut client = Client::connect(address, &ConnectOptions::new(version, "exercise")).expect("CONNACK 0x00");
+        client.subscribe(&SubscribeOptions::new("way/#")).expect("SUBACK");
+        for payload in [vec![b'x'; 9], vec![b'y'; 700_000]] {
+            client
+                .publish(message("way/there", &payload, QoS::AtLeastOnce, false))
+                .expect("PUBACK");
+            let back = client.next_message(Duration::from_secs(20)).expect("a message");
+            assert!(back.payload == payload, "{} bytes came back", back.payload.len());
+        }
+        client.disconnect();
+    }
+}
