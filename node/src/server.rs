@@ -25,7 +25,7 @@ use crate::consensus::network::RaftServer;
 use crate::consensus::replica::ReplicaOpenError;
 use crate::consensus::{Replica, ReplicaSettings};
 use crate::fatal::{Fatal, FatalError};
-use crate::http::{HttpSettings, ListViews};
+use crate::http::{HttpSettings, ListViews, ServeMqtt};
 use crate::origin::{Origin, message};
 use crate::peer::{self, Lane, Peers};
 use crate::service::peer_requests::PeerRequests;
@@ -237,13 +237,27 @@ impl Server {
         requests.set_service(service.clone(), answer_page);
 
         let stop_clients = CancellationToken::new();
+        let clients = TaskTracker::new();
+        let mqtt_settings = mqtt::MqttSettings::new(&settings);
+        let serve_mqtt = {
+            let (service, settings, stop) = (service.clone(), mqtt_settings.clone(), stop_clients.clone());
+            let clients = clients.clone();
+            ServeMqtt::new(move |stream, peer| {
+                clients.spawn(mqtt::serve_stream(
+                    stream,
+                    peer,
+                    service.clone(),
+                    settings.clone(),
+                    stop.clone(),
+                ));
+            })
+        };
         let http_settings = HttpSettings {
             packet_bytes_max: settings.packet_bytes_max,
+            mqtt: Some(serve_mqtt),
             ..HttpSettings::default()
         };
         let routes = http::router(service.clone(), list_views, http_settings, stop_clients.clone());
-        let clients = TaskTracker::new();
-        let mqtt_settings = mqtt::MqttSettings::new(&settings);
         for listener in listeners.mqtt.into_iter().chain(listeners.mqtts) {
             clients.spawn(mqtt::serve(
                 listener,

@@ -1,12 +1,13 @@
-//! Listeners over real sockets: TLS, the PROXY protocol, and mutual TLS between nodes.
+//! Listeners over real sockets: TLS, WebSocket, the PROXY protocol, and mutual TLS between nodes.
 //!
 //! | module | about |
 //! |---|---|
 //! | [`tls`] | versions, protocols, clients' certificates, new certificates without a restart |
+//! | [`websocket`] | MQTT over WebSocket, with and without TLS |
 //! | [`proxy`] | for whom a load balancer opened a connection |
 //! | [`peers`] | nodes that prove to each other that they are nodes |
 //! | [`certificates`] | an authority that lasts as long as its test |
-//! | [`tunnel`] | local ports that lead through TLS, for clients that do not speak it |
+//! | [`tunnel`] | local ports that lead through TLS or a WebSocket, for clients that speak neither |
 #![allow(
     clippy::disallowed_methods,
     reason = "the clients are threads with sockets: their time is the real one"
@@ -23,6 +24,7 @@ mod peers;
 mod proxy;
 mod tls;
 mod tunnel;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Local ports that lead through TLS, for clients that do not speak it.
+//! Local ports that lead through TLS or a WebSocket, for clients that speak neither.
 
 use std::future::Future;
 use std::io;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
@@ -64,4 +64,13 @@ pub async fn say(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), bytes
     let mut said = Vec::new();
     stream.read_to_end(&mut said).await?;
     Ok(said)
+}
+
+/// A pipe whose far end `serve` serves.
+pub fn pipe<F: Future<Output = io::Result<()>> + Send + 'static>(
+    serve: impl FnOnce(DuplexStream) -> F,
+) -> DuplexStream {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    RUNTIME.spawn(serve(far));
+    near
 }
