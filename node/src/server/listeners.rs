@@ -103,6 +103,11 @@ struct Certificates {
 
 impl Certificates {
     fn load(settings: &Settings) -> Result<Self, RunError> {
+        if settings.tls.is_none() && !(settings.mqtts.is_empty() && settings.https.is_empty()) {
+            // Never plain instead.
+            let message = "`mqtts` and `https` need `tls_certificate` and `tls_key`";
+            return Err(RunError::Settings(message.to_owned()));
+        }
         let failed = |error: TlsError| RunError::Settings(error.to_string());
         let clients = settings
             .tls

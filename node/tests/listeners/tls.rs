@@ -7,7 +7,7 @@ use std::sync::Arc;
 use banyan_node::net::tls::TlsFiles;
 use banyan_node::net::tls::clients::ClientCertificates;
 use banyan_node::server::Server;
-use banyan_node::settings::{Address, Settings, TlsSettings};
+use banyan_node::settings::{Address, Entry, Member, Settings, TlsSettings};
 use rustls::version::{TLS12, TLS13};
 use tempfile::TempDir;
 
@@ -223,25 +223,36 @@ fn wait_timeout() -> std::time::Duration {
     std::time::Duration::from_secs(30)
 }
 
+/// Why a node with changed settings does not start.
+fn refused(change: impl FnOnce(&mut Settings)) -> String {
+    let data = tempfile::tempdir().unwrap();
+    let member = Member::parse("1@127.0.0.1:7400").unwrap();
+    let mut settings = Settings {
+        entry: Entry::Bootstrap(vec![member]),
+        ..Settings::defaults(1, data.path())
+    };
+    change(&mut settings);
+    let components = components();
+    let error = tunnel::run(Server::start(settings, components))
+        .err()
+        .expect("no start");
+    assert_eq!(error.exit_code(), 2);
+    error.to_string()
+}
+
+#[test]
+fn a_listener_with_tls_is_never_one_without() {
+    let said = refused(|settings| settings.https = vec![Address::parse("127.0.0.1:0").unwrap()]);
+    assert!(said.contains("`tls_certificate`"), "{said}");
+}
+
 #[test]
 fn files_that_cannot_be_used_stop_the_start_and_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::new("servers");
     let (one, other) = (authority.issue("one", &[SERVER]), authority.issue("other", &[SERVER]));
     let files = one.write(dir.path());
-    let refused = |files: TlsFiles| {
-        let data = tempfile::tempdir().unwrap();
-        let mut settings = Settings::defaults(1, data.path());
-        let member = banyan_node::settings::Member::parse("1@127.0.0.1:7400").unwrap();
-        settings.entry = banyan_node::settings::Entry::Bootstrap(vec![member]);
-        set_tls(&mut settings, files);
-        let components = components();
-        let error = tunnel::run(Server::start(settings, components))
-            .err()
-            .expect("no start");
-        assert_eq!(error.exit_code(), 2);
-        error.to_string()
-    };
+    let refused = |files: TlsFiles| refused(|settings| set_tls(settings, files));
     let with_key = |name: &str, contents: &str, mode: u32| {
         use std::os::unix::fs::PermissionsExt;
         let key = dir.path().join(name);
