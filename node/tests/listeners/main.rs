@@ -48,3 +48,14 @@ fn exercise(address: SocketAddr) {
         client.disconnect();
     }
 }
+
+#[test]
+fn a_kind_may_have_several_listeners() {
+    let node = support::Node::start_with(|settings| {
+        let any_port = settings.mqtt[0].clone();
+        settings.mqtt.push(any_port);
+    });
+    let addresses = node.server().mqtt_addresses();
+    assert_eq!(addresses.len(), 2);
+    addresses.iter().copied().for_each(exercise);
+}

@@ -4,12 +4,17 @@ use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use banyan_node::net::entrance::Entrance;
 use banyan_node::net::tls::TlsFiles;
-use banyan_node::net::tls::clients::ClientCertificates;
+use banyan_node::net::tls::clients::{ClientCertificates, ClientConfigs};
+use banyan_node::net::tls::reload::Reloading;
+use banyan_node::net::{BoxStream, Listener};
 use banyan_node::server::Server;
 use banyan_node::settings::{Address, Entry, Member, Settings, TlsSettings};
+use futures_util::future::BoxFuture;
 use rustls::version::{TLS12, TLS13};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::certificates::{Authority, CLIENT, Identity, SERVER};
 use crate::common::client::{Client, ConnectOptions, SubscribeOptions, message};
@@ -105,6 +110,56 @@ fn mqtt_and_http_over_either_version() {
             );
         });
     }
+}
+
+/// Gives one connection.
+struct One(Option<BoxStream>);
+
+impl Listener for One {
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        Ok(([127, 0, 0, 1], 1).into())
+    }
+
+    fn accept(&mut self) -> BoxFuture<'_, std::io::Result<(BoxStream, SocketAddr)>> {
+        let stream = self.0.take();
+        Box::pin(async move {
+            match stream {
+                Some(stream) => Ok((stream, ([127, 0, 0, 1], 2).into())),
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+#[test]
+fn nobody_needs_to_flush_what_the_socket_did_not_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new("servers");
+    let files = authority.issue("server", &[SERVER]).write(dir.path());
+    let configs = Reloading::<ClientConfigs>::for_clients(files, ClientCertificates::Off).unwrap();
+    let entrance = Entrance {
+        proxy_protocol: false,
+        tls: Some(Arc::new(move || Arc::clone(&configs.current().mqtt))),
+    };
+    let (near, far) = tokio::io::duplex(1024);
+    let mut listener = entrance.guard(Box::new(One(Some(Box::new(far)))));
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(&[7; 100_000]).await.unwrap();
+        // Holds the connection and does nothing for it.
+        std::future::pending::<()>().await;
+    };
+    let read = async {
+        let config = authority.client(None, &[&TLS13], &[]);
+        let mut stream = tunnel::tls_over(near, config).await.unwrap();
+        stream.read_exact(&mut vec![0; 100_000]).await.unwrap();
+    };
+    tunnel::run(async {
+        tokio::select! {
+            () = serve => {}
+            () = read => {}
+        }
+    });
 }
 
 #[test]

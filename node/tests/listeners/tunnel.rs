@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
@@ -27,7 +27,7 @@ pub fn run<T>(work: impl Future<Output = T>) -> T {
 /// A local port; each connection to it goes on over what `connect` gives.
 pub fn open<S, F>(connect: impl Fn() -> F + Send + 'static) -> SocketAddr
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     F: Future<Output = io::Result<S>> + Send + 'static,
 {
     let listener = run(TcpListener::bind("127.0.0.1:0")).expect("a port");
@@ -52,7 +52,10 @@ pub async fn tls(address: SocketAddr, config: Arc<ClientConfig>) -> io::Result<T
 }
 
 /// TLS over a connection that is open already.
-pub async fn tls_over(stream: TcpStream, config: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
+pub async fn tls_over<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    config: Arc<ClientConfig>,
+) -> io::Result<TlsStream<S>> {
     let name = ServerName::try_from("localhost").expect("a name");
     TlsConnector::from(config).connect(name, stream).await
 }
