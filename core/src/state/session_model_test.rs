@@ -11,7 +11,8 @@
 //! - A packet identifier of QoS 2 is a duplicate, or known when it is released, exactly if it was taken and not released.
 //! - A will is published once at most, never while its connection is in force or after a clean leave-taking. One that is
 //!   neither published, waiting nor taken back had a delay, and its client resumed the session.
-//! - A message of a shared subscription is one session's at most, and a message in flight can be read.
+//! - A message of a shared subscription is one session's at most, and what is in flight and can be read stays so: only a
+//!   message that was superseded before it was put in flight may be gone.
 //! - After an unbounded `EndDue` nothing is due.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -278,6 +279,8 @@ struct Model {
     fences: [Vec<u64>; CLIENTS.len()],
     /// By payload.
     wills: BTreeMap<Bytes, WillStory>,
+    /// Messages in flight that could be read: client, packet identifier, position.
+    readable: BTreeSet<(Bytes, u16, MessagePosition)>,
 }
 
 impl Model {
@@ -404,7 +407,7 @@ impl Model {
         }
     }
 
-    fn check(&self, view: &StateView) {
+    fn check(&mut self, view: &StateView) {
         let sessions = view.sessions_after(None, usize::MAX);
         let in_force = sessions.iter().filter_map(|session| {
             let LiveConnection { fence, node_id, .. } = session.connection?;
@@ -422,7 +425,7 @@ impl Model {
             let is_forgotten = !story.published && !story.withdrawn && !waits;
             assert!(!is_forgotten || (story.delay_s > 0 && story.resumed), "{story:?}");
         }
-        let mut shared = BTreeSet::new();
+        let (mut shared, mut readable) = (BTreeSet::new(), BTreeSet::new());
         for session in &sessions {
             let in_flight = session.in_flight.iter();
             let in_flight = in_flight.filter_map(|message| Some((message.position, message.shared.clone()?)));
@@ -432,9 +435,21 @@ impl Model {
             let ids: BTreeSet<u16> = session.in_flight.iter().map(|message| message.packet_id).collect();
             assert_eq!(ids.len(), session.in_flight.len());
             for message in session.in_flight.iter().filter(|message| !message.received) {
-                assert!(view.message_at(message.position).unwrap().is_some(), "{message:?}");
+                if view.message_at(message.position).unwrap().is_some() {
+                    readable.insert((session.client_id.clone(), message.packet_id, message.position));
+                }
             }
+            let was_readable = |message: &&InFlight| {
+                let key = (session.client_id.clone(), message.packet_id, message.position);
+                !message.received && self.readable.contains(&key) && !readable.contains(&key)
+            };
+            assert_eq!(
+                session.in_flight.iter().find(was_readable),
+                None,
+                "dropped while in flight"
+            );
         }
+        self.readable = readable;
     }
 }
 
