@@ -31,7 +31,7 @@ pub struct StateView {
     pub revision: u64,
     /// Log time, microseconds since the Unix epoch.
     pub log_time_us: u64,
-    /// Digest of topics, tombstones, kept messages and origins.
+    /// Digest of all rows that are not indexes.
     pub digest: Digest,
     /// Topics that hold a value.
     pub topic_count: u64,
