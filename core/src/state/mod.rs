@@ -71,6 +71,8 @@ mod winner;
 #[cfg(test)]
 mod model_test;
 #[cfg(test)]
+mod session_model_test;
+#[cfg(test)]
 mod shared_test;
 #[cfg(test)]
 mod state_test;

@@ -149,6 +149,7 @@ enum Slot {
     },
     Tombstone {
         revision: u64,
+        ordinal: u32,
         timestamp_us: u64,
         deleted_at_us: u64,
     },
@@ -239,9 +240,10 @@ impl Model {
         }
     }
 
-    fn bury(&mut self, key: String, timestamp_us: u64) {
+    fn bury(&mut self, key: String, ordinal: u32, timestamp_us: u64) {
         let tombstone = Slot::Tombstone {
             revision: self.revision,
+            ordinal,
             timestamp_us,
             deleted_at_us: self.now_us,
         };
@@ -278,7 +280,7 @@ impl Model {
             return Err(Outcome::NotFound);
         }
         self.revision += 1;
-        self.bury(stored(&delete.topic), timestamp_us);
+        self.bury(stored(&delete.topic), 0, timestamp_us);
         Ok(Outcome::Deleted {
             revision: self.revision,
         })
@@ -297,8 +299,8 @@ impl Model {
             self.revision += 1;
         }
         let count = found.len() as u32;
-        for (key, timestamp_us) in found {
-            self.bury(key, self.now_us.max(timestamp_us + 1));
+        for (ordinal, (key, timestamp_us)) in (0..).zip(found) {
+            self.bury(key, ordinal, self.now_us.max(timestamp_us + 1));
         }
         Outcome::DeletedMany {
             revision: self.revision,
@@ -318,7 +320,7 @@ impl Model {
                     revision: self.revision,
                 }
             }
-            _ => unreachable!("no sessions yet"),
+            other => unreachable!("of a session, see `session_model_test`: {other:?}"),
         }
     }
 
@@ -338,8 +340,8 @@ impl Model {
         due.sort();
         due.truncate(limit as usize);
         self.revision += u64::from(!due.is_empty());
-        for (_, key, timestamp_us) in due {
-            self.bury(key, timestamp_us);
+        for (ordinal, (_, key, timestamp_us)) in (0..).zip(due) {
+            self.bury(key, ordinal, timestamp_us);
         }
     }
 
@@ -350,10 +352,11 @@ impl Model {
             .filter_map(|(key, slot)| match slot {
                 Slot::Tombstone {
                     revision,
+                    ordinal,
                     deleted_at_us,
                     ..
                 } if self.revision - revision >= BOUNDS.revisions && self.now_us - deleted_at_us >= BOUNDS.age_us => {
-                    Some((*revision, key.clone()))
+                    Some(((*revision, *ordinal), key.clone()))
                 }
                 _ => None,
             })
@@ -381,12 +384,14 @@ impl Model {
             } else {
                 let Tombstone {
                     revision,
+                    ordinal,
                     timestamp_us,
                     deleted_at_us,
                     ..
                 } = view.tombstone(&topic).unwrap().unwrap();
                 Slot::Tombstone {
                     revision,
+                    ordinal,
                     timestamp_us,
                     deleted_at_us,
                 }
