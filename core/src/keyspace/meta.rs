@@ -14,7 +14,7 @@
 //! | 18 | 8 | its log index |
 //! | 26 | 8 | revision of the last change |
 //! | 34 | 8 | log time, microseconds since the Unix epoch |
-//! | 42 | 16 | digest of all that is not an index |
+//! | 42 | 16 | digest of topics, tombstones and origins |
 //! | 58 | 8 | number of topics |
 //! | 66 | 8 | number of tombstones |
 //! | 74 | 8 | greatest revision of a tombstone that was dropped |
@@ -24,6 +24,7 @@
 //! | 106 | 8 + 4 | kept messages up to this position are there only because somebody holds them |
 //! | 118 | 8 + 4 | greatest position of a message that was dropped though somebody may have waited for it |
 //! | 130 | 8 | fence of the last connection |
+//! | 138 | 16 | digest of sessions with all that is theirs, groups and kept messages |
 //!
 //! Both rows are written with the checkpoint whose position they tell, in the same batch: a crash never separates them
 //! from the data.
@@ -34,7 +35,7 @@ use super::record::FormatError;
 use super::{KeyKind, MessagePosition};
 
 const VERSION: u8 = 2;
-const BYTES: usize = 138;
+const BYTES: usize = 154;
 
 /// Key of the [`Position`].
 pub const POSITION_KEY: [u8; 2] = [KeyKind::Meta as u8, 0x01];
@@ -62,7 +63,7 @@ pub struct Position {
     pub revision: u64,
     /// Log time of the last applied entry, microseconds since the Unix epoch. Never steps back.
     pub log_time_us: u64,
-    /// Order-independent digest of all rows that are not an index (see [`crate::state::Digest`]).
+    /// Order-independent digest of topics, tombstones and origins (see [`crate::state::Digest`]).
     pub digest: u128,
     /// Topics that hold a value.
     pub topic_count: u64,
@@ -82,6 +83,8 @@ pub struct Position {
     pub dropped_through: MessagePosition,
     /// Fence of the connection that was made last; 0 before the first.
     pub fence: u64,
+    /// As `digest`, of sessions with their subscriptions and wills, of groups and of kept messages.
+    pub session_digest: u128,
 }
 
 impl Position {
@@ -120,6 +123,7 @@ impl Position {
             bytes.extend_from_slice(&ordinal.to_be_bytes());
         }
         bytes.extend_from_slice(&self.fence.to_be_bytes());
+        bytes.extend_from_slice(&self.session_digest.to_be_bytes());
         debug_assert_eq!(bytes.len(), BYTES);
         Bytes::from(bytes)
     }
@@ -135,6 +139,7 @@ impl Position {
         if bytes[0] != VERSION {
             return Err(FormatError::new("position", "has an unknown version"));
         }
+        let u128_at = |at: usize| u128::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
         let u64_at = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
         let position_at = |at: usize| MessagePosition {
             revision: u64_at(at),
@@ -153,7 +158,7 @@ impl Position {
             applied,
             revision: u64_at(26),
             log_time_us: u64_at(34),
-            digest: u128::from_be_bytes(std::array::from_fn(|i| bytes[42 + i])),
+            digest: u128_at(42),
             topic_count: u64_at(58),
             tombstone_count: u64_at(66),
             compacted_revision: u64_at(74),
@@ -163,6 +168,7 @@ impl Position {
             trimmed_through: position_at(106),
             dropped_through: position_at(118),
             fence: u64_at(130),
+            session_digest: u128_at(138),
         })
     }
 }
@@ -191,6 +197,7 @@ mod tests {
             trimmed_through: MessagePosition::end_of(13),
             dropped_through: MessagePosition::first_of(14),
             fence: 15,
+            session_digest: u128::MAX - 16,
         };
         for position in [
             position,

@@ -2,9 +2,9 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
-/// Order-independent digest of all rows that are not an index: of topics, tombstones, kept messages, sessions with their
-/// subscriptions and wills, shared groups, and origins. It is the wrapping sum of a 128-bit hash per row (XXH3 of the value, seeded with
-/// XXH3 of the key).
+/// Order-independent digest of all rows that are not an index: of topics, tombstones and origins, and of sessions with their
+/// subscriptions and wills, shared groups and kept messages. It is the wrapping sum of a 128-bit hash per row (XXH3 of the
+/// value, seeded with XXH3 of the key). The two parts are kept apart, since a model of the one need not be one of the other.
 ///
 /// A sum, so that a change costs two hashes and not a scan. It finds faults; it is no defence against forgery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -13,7 +13,7 @@ impl State {
     /// Writes that the group with `text` has the message at `position`.
     pub(super) fn put_returned(&mut self, text: &Bytes, position: MessagePosition) {
         let key = returned_key(text, position);
-        self.position.digest.replace_row(&key, None, Some(&[]));
+        self.position.session_digest.replace_row(&key, None, Some(&[]));
         self.layer.put_new(key, Bytes::new());
     }
 
@@ -23,7 +23,7 @@ impl State {
             group.returned.remove(&position);
         }
         let key = returned_key(text, position);
-        self.position.digest.replace_row(&key, Some(&[]), None);
+        self.position.session_digest.replace_row(&key, Some(&[]), None);
         self.layer.delete(key);
     }
 
@@ -42,7 +42,9 @@ impl State {
             if old == new {
                 continue;
             }
-            self.position.digest.replace_row(&key, old.as_deref(), new.as_deref());
+            self.position
+                .session_digest
+                .replace_row(&key, old.as_deref(), new.as_deref());
             match (old, new) {
                 (None, Some(new)) => self.layer.put_new(key, new),
                 (Some(_), Some(new)) => self.layer.put(key, new),

@@ -138,7 +138,7 @@ impl State {
         };
         let row = message.encode();
         let key = message_key(position);
-        self.position.digest.replace_row(&key, None, Some(&row));
+        self.position.session_digest.replace_row(&key, None, Some(&row));
         self.position.message_count += 1;
         self.position.message_bytes += row.len() as u64;
         if position <= self.position.trimmed_through {
@@ -149,7 +149,7 @@ impl State {
 
     pub(super) fn drop_message(&mut self, position: MessagePosition, row: &[u8]) {
         let key = message_key(position);
-        self.position.digest.replace_row(&key, Some(row), None);
+        self.position.session_digest.replace_row(&key, Some(row), None);
         self.position.message_count -= 1;
         self.position.message_bytes -= row.len() as u64;
         if position <= self.position.trimmed_through {

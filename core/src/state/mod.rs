@@ -170,9 +170,15 @@ impl State {
         self.position.log_time_us
     }
 
-    /// Digest of all rows that are not indexes. Nodes with the same [`applied`](State::applied) have the same.
+    /// Digest of all that is not an index. Nodes with the same [`applied`](State::applied) have the same.
     #[must_use]
     pub const fn digest(&self) -> Digest {
+        Digest::new(self.position.digest.wrapping_add(self.position.session_digest))
+    }
+
+    /// What of the digest is of topics, tombstones and origins: all that is without sessions.
+    #[must_use]
+    pub const fn topics_digest(&self) -> Digest {
         Digest::new(self.position.digest)
     }
 

@@ -31,8 +31,10 @@ pub struct StateView {
     pub revision: u64,
     /// Log time, microseconds since the Unix epoch.
     pub log_time_us: u64,
-    /// Digest of all rows that are not indexes.
+    /// Digest of all that is not an index.
     pub digest: Digest,
+    /// What of it is of topics, tombstones and origins: all that is without sessions.
+    pub topics_digest: Digest,
     /// Topics that hold a value.
     pub topic_count: u64,
     /// Tombstones that are kept.
@@ -91,12 +93,14 @@ impl State {
             held_bytes: _,
             trimmed_through: _,
             fence,
+            session_digest: _,
         } = self.position;
         StateView {
             applied,
             revision,
             log_time_us,
-            digest: Digest::new(digest),
+            digest: self.digest(),
+            topics_digest: Digest::new(digest),
             topic_count,
             tombstone_count,
             compacted_revision,
@@ -115,10 +119,11 @@ impl State {
     }
 }
 
-/// Kinds whose rows are digested, besides those of origins.
-const DIGESTED: [KeyKind; 7] = [
-    KeyKind::Topic,
-    KeyKind::Tombstone,
+/// Kinds whose rows are digested as of topics, besides those of origins.
+const OF_TOPICS: [KeyKind; 2] = [KeyKind::Topic, KeyKind::Tombstone];
+
+/// Kinds whose rows are digested as of sessions.
+const OF_SESSIONS: [KeyKind; 5] = [
     KeyKind::Session,
     KeyKind::Subscription,
     KeyKind::Will,
@@ -213,18 +218,33 @@ impl StateView {
     /// # Errors
     /// The store could not be read.
     pub fn full_digest(&self) -> Result<Digest, StoreError> {
+        let mut sum = self.full_topics_digest()?.as_u128();
+        self.add_rows(&mut sum, &OF_SESSIONS)?;
+        Ok(Digest::new(sum))
+    }
+
+    /// As [`full_digest`](Self::full_digest), of what [`topics_digest`](Self::topics_digest) is of.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub fn full_topics_digest(&self) -> Result<Digest, StoreError> {
         let mut sum = 0_u128;
         for (node_id, row) in &*self.origins {
             sum.replace_row(&origin_key(*node_id), None, Some(&row.to_bytes()));
         }
-        for kind in DIGESTED {
+        self.add_rows(&mut sum, &OF_TOPICS)?;
+        Ok(Digest::new(sum))
+    }
+
+    fn add_rows(&self, sum: &mut u128, kinds: &[KeyKind]) -> Result<(), StoreError> {
+        for kind in kinds {
             let (lower, upper) = kind.range();
             for row in self.view.range(&lower, Some(&upper), Direction::Ascending) {
                 let (key, value) = row?;
                 sum.replace_row(&key, None, Some(&value));
             }
         }
-        Ok(Digest::new(sum))
+        Ok(())
     }
 
     fn record(&self, topic_key: &[u8]) -> Result<Option<TopicRecord>, StoreError> {

@@ -60,6 +60,7 @@ fn observe(node: &SimNode, at: Time) -> Option<NodeObservation> {
         purged: ids.purged.map(seen),
         revision: view.revision,
         digest: view.digest.as_u128(),
+        topics_digest: Some(view.topics_digest.as_u128()),
         gauges: BTreeMap::from([
             ("tasks", node.task_count()),
             (SYNC_ERRORS, node.disk().counters().sync_errors),
@@ -118,6 +119,7 @@ pub fn snapshot(node: &SimNode) -> Option<SnapshotSeen> {
             index: applied.index,
         },
         digest: view.full_digest().ok()?.as_u128(),
+        topics_digest: view.full_topics_digest().ok()?.as_u128(),
     })
 }
 
@@ -146,6 +148,7 @@ pub fn final_state(node: &SimNode) -> Option<FinalState> {
         applied: server.replica().log_ids().applied.map(seen),
         revision: view.revision,
         digest: view.digest.as_u128(),
+        topics_digest: Some(view.topics_digest.as_u128()),
         scanned_digest: view.full_digest().ok().map(Digest::as_u128),
         topics: Some(topics.collect()),
     })

@@ -58,6 +58,8 @@ pub struct NodeObservation {
     pub revision: u64,
     /// Digest of its state at `applied`.
     pub digest: u128,
+    /// What of it is of topics, tombstones and origins; `None` if it cannot be told.
+    pub topics_digest: Option<u128>,
     /// Sizes that must stay bounded, by name: tasks, queues, buffers. Empty if none can be told.
     pub gauges: BTreeMap<&'static str, u64>,
 }
@@ -92,6 +94,8 @@ pub struct SnapshotSeen {
     pub id: LogIdSeen,
     /// Digest of a full scan of what it holds.
     pub digest: u128,
+    /// What of it is of topics, tombstones and origins.
+    pub topics_digest: u128,
 }
 
 /// One moment of the run.
@@ -135,6 +139,8 @@ pub struct FinalState {
     pub revision: u64,
     /// The digest that it kept while applying.
     pub digest: u128,
+    /// What of it is of topics, tombstones and origins; `None` if it cannot be told.
+    pub topics_digest: Option<u128>,
     /// The digest of a full scan; `None` if it could not be made.
     pub scanned_digest: Option<u128>,
     /// Topics that hold a value; `None` if they could not be read.

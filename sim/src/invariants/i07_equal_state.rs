@@ -1,5 +1,5 @@
-//! I-7: two nodes that have applied the same log id have the same state, digest and revision; and it is the one that the log
-//! gives, whatever became of the node afterwards.
+//! I-7: two nodes that have applied the same log id have the same state, digest and revision; and as far as the model goes, it
+//! is the one that the log gives, whatever became of the node afterwards.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,32 @@ const ID: &str = "I-7";
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct EqualState {
-    /// Digest and revision at an applied log id, and the node that showed them first.
-    known: BTreeMap<LogIdSeen, (u128, u64, u64)>,
+    /// What was shown first at an applied log id.
+    known: BTreeMap<LogIdSeen, Shown>,
+}
+
+/// What a node shows.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    node: u64,
+    digest: u128,
+    topics_digest: Option<u128>,
+    revision: u64,
 }
 
 impl EqualState {
-    fn note(&mut self, at: Time, node: u64, applied: LogIdSeen, digest: u128, revision: u64) -> Result<(), Violation> {
-        let (first_digest, first_revision, first) = *self.known.entry(applied).or_insert((digest, revision, node));
-        if (first_digest, first_revision) == (digest, revision) {
+    fn note(&mut self, at: Time, applied: LogIdSeen, shown: Shown) -> Result<(), Violation> {
+        let first = *self.known.entry(applied).or_insert(shown);
+        let of = |shown: Shown| (shown.digest, shown.topics_digest, shown.revision);
+        if of(first) == of(shown) {
             return Ok(());
         }
         Err(Violation {
             invariant: ID,
             at,
             message: format!(
-                "at {applied} node {first} had digest {first_digest:032x} and revision {first_revision}, node {node} has \
-                 {digest:032x} and {revision}"
+                "at {applied} node {} had digest {:032x} and revision {}, node {} has {:032x} and {}",
+                first.node, first.digest, first.revision, shown.node, shown.digest, shown.revision
             ),
         })
     }
@@ -39,7 +49,13 @@ impl Invariant for EqualState {
     fn observe(&mut self, observation: &Observation<'_>) -> Result<(), Violation> {
         for node in observation.nodes {
             if let Some(applied) = node.applied {
-                self.note(observation.at, node.node, applied, node.digest, node.revision)?;
+                let shown = Shown {
+                    node: node.node,
+                    digest: node.digest,
+                    topics_digest: node.topics_digest,
+                    revision: node.revision,
+                };
+                self.note(observation.at, applied, shown)?;
             }
         }
         Ok(())
@@ -48,26 +64,34 @@ impl Invariant for EqualState {
     fn finish(&mut self, finished: &Finished<'_>) -> Result<(), Violation> {
         for node in finished.nodes {
             if let Some(applied) = node.applied {
-                self.note(finished.at, node.node, applied, node.digest, node.revision)?;
+                let shown = Shown {
+                    node: node.node,
+                    digest: node.digest,
+                    topics_digest: node.topics_digest,
+                    revision: node.revision,
+                };
+                self.note(finished.at, applied, shown)?;
             }
         }
         let Some(replay) = finished.replay else {
             return Ok(());
         };
-        for (applied, (digest, revision, node)) in &self.known {
+        for (applied, shown) in &self.known {
             let (Some(log_digest), Some(log_revision)) = (
-                replay.digest_at_index(applied.index),
+                replay.topics_digest_at_index(applied.index),
                 replay.revision_at_index(applied.index),
             ) else {
                 continue;
             };
-            if (*digest, *revision) != (log_digest, log_revision) {
+            let digest = shown.topics_digest.unwrap_or(log_digest);
+            if (digest, shown.revision) != (log_digest, log_revision) {
                 return Err(Violation {
                     invariant: ID,
                     at: finished.at,
                     message: format!(
-                        "at {applied} node {node} had digest {digest:032x} and revision {revision}, and the log gives \
-                         {log_digest:032x} and {log_revision}"
+                        "at {applied} node {} had digest {digest:032x} without sessions and revision {}, and the log gives \
+                         {log_digest:032x} and {log_revision}",
+                        shown.node, shown.revision
                     ),
                 });
             }
@@ -107,7 +131,7 @@ mod tests {
         for (digest, ok) in [(run.nodes[0].digest, true), (7, false)] {
             let mut invariant = EqualState::default();
             let mut shown = node(1, 1, index);
-            (shown.digest, shown.revision) = (digest, run.nodes[0].revision);
+            (shown.topics_digest, shown.revision) = (Some(digest), run.nodes[0].revision);
             // Nobody else is there to differ.
             shown.applied = Some(LogIdSeen {
                 leader: 9,

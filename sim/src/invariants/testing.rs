@@ -33,6 +33,7 @@ pub(super) fn node(node: u64, term: u64, index: u64) -> NodeObservation {
         purged: None,
         revision: index,
         digest: u128::from(index),
+        topics_digest: Some(u128::from(index)),
         gauges: BTreeMap::new(),
     }
 }
@@ -141,7 +142,7 @@ impl Run {
         let replay = Replay::bounded(&self.log.log, self.settings.tombstone_bounds).unwrap();
         let index = replay.last_index().unwrap();
         let revision = replay.last_revision();
-        let digest = replay.digest_at_index(index).unwrap();
+        let digest = replay.topics_digest_at_index(index).unwrap();
         let topics = replay.topics_at(revision, "#");
         self.nodes = VOTERS
             .iter()
@@ -150,6 +151,7 @@ impl Run {
                 applied: Some(id(self.log.term, index)),
                 revision,
                 digest,
+                topics_digest: Some(digest),
                 scanned_digest: Some(digest),
                 topics: Some(
                     topics

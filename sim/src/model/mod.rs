@@ -3,11 +3,13 @@
 //! [`Replay`] reads the log with the decoders of `banyan_core::command` and decides every operation by itself, without
 //! `banyan_core::state`: plain ordered maps, no layers, no indexes, no checkpoints. It keeps the whole history, so that a
 //! check can ask what any topic held at any revision, what became of any operation, and which changes a subscriber had to
-//! see. It also computes the digest as the keyspace format documents it, after every entry.
+//! see. It also computes the digest of topics, tombstones and origins as the keyspace format documents it, after every entry.
+//! Of sessions it knows what changes topics; which messages they are owed is for the invariants to say.
 //!
 //! | file | concept |
 //! |---|---|
 //! | `replay` | the log, entry by entry: log time, origins, batches |
+//! | `sessions` | which connection of a client is in force, and wills |
 //! | `topic` | one topic: conditions, and newest timestamp wins |
 //! | `rows` | the digest, row by row |
 //! | `past` | questions about the past |
@@ -20,6 +22,7 @@ mod replay;
 #[cfg(test)]
 mod replay_test;
 mod rows;
+mod sessions;
 #[cfg(test)]
 pub(crate) mod testing;
 mod topic;
@@ -28,11 +31,12 @@ use bytes::Bytes;
 
 use crate::history::{Condition, Serial};
 
-pub use banyan_core::command::BatchId;
+pub use banyan_core::command::{BatchId, Sender};
 pub use filter::matches;
 pub use past::held_within;
 pub(crate) use past::seen;
 pub use replay::{Replay, ReplayError};
+pub use sessions::{SessionStep, SessionWhat};
 
 /// What a replayed operation asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +117,10 @@ pub enum Outcome {
     NothingThere,
     /// The deadline of the batch had passed.
     TooLate,
+    /// The connection that it came by was not in force any more.
+    Fenced,
+    /// The QoS 2 message under this packet identifier was taken before.
+    Duplicate,
 }
 
 /// One operation of one batch that was taken, and what became of it.
@@ -122,6 +130,8 @@ pub struct Decision {
     pub index: u64,
     /// The batch.
     pub batch: BatchId,
+    /// The connection that it came by; `None`: by HTTP.
+    pub sender: Option<Sender>,
     /// Client identifier or principal of the writer.
     pub publisher: String,
     /// What it asked for.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{BatchId, Change, Decision, Replay, filter};
+use super::{BatchId, Change, Decision, Replay, SessionStep, filter};
 use crate::history::{Seen, Serial};
 
 impl Replay {
@@ -24,9 +24,9 @@ impl Replay {
         Some(self.standings.get(usize::try_from(index).ok()?)?.revision)
     }
 
-    /// The digest of the state after the entry at `index`, if there is one.
+    /// The digest of topics, tombstones and origins after the entry at `index`, if there is one.
     #[must_use]
-    pub fn digest_at_index(&self, index: u64) -> Option<u128> {
+    pub fn topics_digest_at_index(&self, index: u64) -> Option<u128> {
         Some(self.standings.get(usize::try_from(index).ok()?)?.digest)
     }
 
@@ -72,6 +72,12 @@ impl Replay {
     #[must_use]
     pub fn skipped(&self) -> &[(u64, BatchId)] {
         &self.skipped
+    }
+
+    /// What happened to sessions, in order.
+    #[must_use]
+    pub fn session_steps(&self) -> &[SessionStep] {
+        &self.session_steps
     }
 
     /// Topics whose delete a compaction forgot, with the log index of each.

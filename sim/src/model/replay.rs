@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use banyan_core::command::{self, Batch, BatchId, DecodeError, Entry, Item, Operation};
+use banyan_core::command::{self, Batch, BatchId, Command, DecodeError, Entry, Item, Operation};
 use banyan_core::keyspace::origin::{OriginRow, origin_key};
 use banyan_core::keyspace::tombstone::tombstone_key;
 use banyan_core::keyspace::{RecordFields, Tombstone, topic_key};
@@ -13,6 +13,7 @@ use banyan_core::topic::TopicName;
 use bytes::Bytes;
 
 use super::rows::Rows;
+use super::sessions::{SessionStep, Sessions};
 use super::topic::{Slot, Value, decide};
 use super::{Change, Decision, Outcome, Request, What, Write, filter};
 use crate::history::{CommittedLog, Condition, Serial};
@@ -37,6 +38,7 @@ pub enum ReplayError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Standing {
     pub(super) revision: u64,
+    /// Of topics, tombstones and origins.
     pub(super) digest: u128,
     pub(super) log_time_us: u64,
 }
@@ -46,10 +48,12 @@ pub(super) struct Standing {
 pub struct Replay {
     /// By topic with `/` as U+0000, which is the order of keys.
     slots: BTreeMap<String, Slot>,
-    origins: BTreeMap<u64, OriginRow>,
+    pub(super) origins: BTreeMap<u64, OriginRow>,
+    pub(super) sessions: Sessions,
+    pub(super) session_steps: Vec<SessionStep>,
     rows: Rows,
-    revision: u64,
-    log_time_us: u64,
+    pub(super) revision: u64,
+    pub(super) log_time_us: u64,
     pub(super) standings: Vec<Standing>,
     pub(super) changes: Vec<Change>,
     pub(super) decisions: Vec<Decision>,
@@ -103,10 +107,20 @@ impl Replay {
         for item in entry.items() {
             match item? {
                 Item::Batch(bytes) => self.batch(index, &Batch::parse(bytes)?)?,
-                Item::OpenOrigin { node_id, nonce } => self.open_origin(node_id, nonce),
+                Item::OpenOrigin { node_id, nonce } => {
+                    self.open_origin(node_id, nonce);
+                    self.end_former_life(index, node_id, limits::SESSION_CHUNK_MAX);
+                }
                 Item::Expire { limit } => self.expire(index, limit),
                 Item::Compact { limit } => self.compact(index, limit),
-                _ => {}
+                Item::EndDue { limit } => self.end_due(index, limit),
+                Item::LoseNode {
+                    node_id,
+                    through_fence,
+                    limit,
+                } => self.lose_node(index, node_id, through_fence, limit),
+                // Messages that are kept for sessions: no topic changes by them.
+                Item::Trim { .. } | Item::Assign { .. } => {}
             }
         }
         Ok(())
@@ -147,19 +161,22 @@ impl Replay {
         self.set_origin(id.node_id, OriginRow { next_sequence, ..row });
         let is_late = self.log_time_us > batch.deadline_us();
         for command in batch.commands() {
-            let operation = command?.operation;
-            // Sessions are not modelled: what they ask for leaves the topics alone.
+            let Command { sender, operation } = command?;
             let Some((publisher, request)) = describe(&operation) else {
+                if !is_late {
+                    self.session_operation(index, id, sender, operation);
+                }
                 continue;
             };
             let revision_before = self.revision;
             let (outcome, timestamp_us) = match is_late {
                 true => (Outcome::TooLate, None),
-                false => self.operation(index, operation),
+                false => self.received(index, sender, operation),
             };
             self.decisions.push(Decision {
                 index,
                 batch: id,
+                sender,
                 publisher,
                 request,
                 outcome,
@@ -171,7 +188,7 @@ impl Replay {
     }
 
     /// What becomes of an operation, and the timestamp it counts with.
-    fn operation(&mut self, index: u64, operation: Operation) -> (Outcome, Option<u64>) {
+    pub(super) fn operation(&mut self, index: u64, operation: Operation) -> (Outcome, Option<u64>) {
         match operation {
             Operation::Put(put) => self.put(index, put),
             Operation::Delete(delete) => self.delete(index, &delete),

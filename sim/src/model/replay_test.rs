@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use banyan_core::command::{Condition, Delete, Item, Operation, Put};
-use banyan_core::metadata::MetadataBuilder;
+use banyan_core::command::{
+    Command, Condition, Connect, Delete, Disconnect, Item, Kick, Operation, Put, Release, SessionSubscription,
+    Subscribe, SubscriptionOptions, Unsubscribe, Will,
+};
+use banyan_core::metadata::{Metadata, MetadataBuilder};
 use banyan_core::state::{AppliedId, State, TombstoneBounds};
 use banyan_core::store::MemoryStore;
+use banyan_core::topic::{SubscriptionFilter, TopicName};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -27,7 +31,7 @@ fn shipped(log: &CommittedLog, bounds: TombstoneBounds) -> Vec<(u64, u128)> {
             Some(payload) => drop(state.apply(id, payload).unwrap()),
             None => state.apply_blank(id),
         }
-        (state.revision(), state.digest().as_u128())
+        (state.revision(), state.topics_digest().as_u128())
     };
     log.values().map(step).collect()
 }
@@ -148,7 +152,7 @@ fn gaps_and_damage_are_told() {
 /// Random logs: the model and the shipped state agree on every revision and digest on the way.
 #[test]
 fn agrees_with_the_state_that_ships() {
-    let mut forgotten = 0;
+    let (mut forgotten, mut fenced, mut doubled, mut wills) = (0, 0, 0, 0);
     for seed in 0..60 {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut log = LogBuilder::new();
@@ -161,29 +165,42 @@ fn agrees_with_the_state_that_ships() {
         };
         let replay = Replay::bounded(&log.log, bounds).unwrap();
         forgotten += replay.forgotten().len();
+        let outcomes = || replay.decisions().iter().map(|decision| decision.outcome);
+        fenced += outcomes().filter(|outcome| *outcome == Outcome::Fenced).count();
+        doubled += outcomes().filter(|outcome| *outcome == Outcome::Duplicate).count();
+        let steps = replay.session_steps().iter();
+        wills += steps
+            .filter(|step| matches!(step.what, SessionWhat::Will { .. }))
+            .count();
         for (index, (revision, digest)) in (0..).zip(shipped(&log.log, bounds)) {
             assert_eq!(
                 replay.revision_at_index(index),
                 Some(revision),
                 "seed {seed} index {index}"
             );
-            assert_eq!(replay.digest_at_index(index), Some(digest), "seed {seed} index {index}");
+            assert_eq!(
+                replay.topics_digest_at_index(index),
+                Some(digest),
+                "seed {seed} index {index}"
+            );
         }
     }
     assert!(forgotten > 10, "{forgotten}");
+    assert!(
+        fenced > 100 && doubled > 20 && wills > 100,
+        "{fenced} fenced, {doubled} doubled, {wills} wills"
+    );
 }
 
 fn random_entry(log: &mut LogBuilder, rng: &mut StdRng) {
     log.now_us += rng.random_range(0..2_000_000);
     let mut items = Vec::new();
     for _ in 0..rng.random_range(1..4) {
-        let operations: Vec<_> = (0..rng.random_range(1..4))
-            .map(|_| random_operation(log.now_us, rng))
-            .collect();
+        let operations: Vec<_> = (0..rng.random_range(1..4)).map(|_| random_command(log, rng)).collect();
         // Sometimes sent twice, or with one missing before it, or too late.
         let deadline_us = if rng.random_bool(0.1) { log.now_us - 1 } else { u64::MAX };
         let step = if rng.random_bool(0.05) { 2 } else { 1 };
-        let batch = batch(log.sequence + step, deadline_us, &operations);
+        let batch = batch_of(log.incarnation, log.sequence + step, deadline_us, &operations);
         items.push(Item::Batch(batch.clone()));
         if step == 1 {
             log.sequence += 1;
@@ -203,7 +220,103 @@ fn random_entry(log: &mut LogBuilder, rng: &mut StdRng) {
         let nonce = rng.random();
         items.push(Item::OpenOrigin { node_id: 2, nonce });
     }
+    if rng.random_bool(0.3) {
+        let limit = rng.random_range(1..5);
+        items.push(Item::EndDue { limit });
+    }
+    if rng.random_bool(0.05) {
+        items.push(Item::LoseNode {
+            node_id: ORIGIN,
+            through_fence: rng.random_range(0..20),
+            limit: rng.random_range(1..5),
+        });
+    }
+    if rng.random_bool(0.03) {
+        items.push(Item::OpenOrigin {
+            node_id: ORIGIN,
+            nonce: rng.random(),
+        });
+        log.incarnation += 1;
+        log.sequence = 0;
+    }
     log.items(&items);
+}
+
+/// What clients ask for, by connections that may be in force, or by none.
+fn random_command(log: &mut LogBuilder, rng: &mut StdRng) -> Command {
+    let now_us = log.now_us;
+    let client_id = Bytes::from_static([&b"c1"[..], b"c2", b"c3"].choose(rng).unwrap());
+    let fence = (log.connects + 1).saturating_sub(rng.random_range(0..6)).max(1);
+    let filter = SubscriptionFilter::parse(["#", "a/#", "$share/g/#"].choose(rng).unwrap()).unwrap();
+    match rng.random_range(0..20) {
+        0..3 => {
+            log.connects += 1;
+            Command::from(Operation::from(Connect {
+                client_id,
+                clean_start: rng.random_bool(0.2),
+                expiry_s: *[0, 1, 4, u32::MAX].choose(rng).unwrap(),
+                will: rng.random_bool(0.5).then(|| random_will(rng)),
+            }))
+        }
+        3..5 => Command::of(
+            fence,
+            Disconnect {
+                expiry_s: rng.random_bool(0.5).then(|| rng.random_range(0..3)),
+                publishes_will: rng.random_bool(0.5),
+            },
+        ),
+        5 => Command::of(
+            fence,
+            Subscribe {
+                subscriptions: vec![SessionSubscription {
+                    filter,
+                    options: SubscriptionOptions {
+                        qos: rng.random_range(0..3),
+                        no_local: false,
+                        retain_as_published: true,
+                    },
+                    latest: rng.random_bool(0.3),
+                    subscription_id: None,
+                    replay: None,
+                }],
+            },
+        ),
+        6 => Command::of(fence, Unsubscribe { filters: vec![filter] }),
+        7 => Command::of(
+            fence,
+            Release {
+                packet_id: rng.random_range(1..3),
+            },
+        ),
+        8 if rng.random_bool(0.2) => Command::from(Operation::from(Kick { client_id })),
+        8..14 => {
+            let operation = random_operation(now_us, rng);
+            let has_packet_id = !matches!(operation, Operation::DeleteFilter(_)) && rng.random_bool(0.5);
+            let packet_id = has_packet_id.then(|| rng.random_range(1..3));
+            Command {
+                sender: Some(Sender { fence, packet_id }),
+                operation,
+            }
+        }
+        _ => Command::from(random_operation(now_us, rng)),
+    }
+}
+
+fn random_will(rng: &mut StdRng) -> Will {
+    let is_empty = rng.random_bool(0.3);
+    Will {
+        topic: TopicName::parse(["a", "b/c", "w"].choose(rng).unwrap()).unwrap(),
+        payload: if is_empty {
+            Bytes::new()
+        } else {
+            Bytes::from(serial(rng.random_range(0..5)).payload(0))
+        },
+        metadata: Metadata::empty(),
+        qos: rng.random_range(0..3),
+        retain: rng.random_bool(0.6),
+        delay_s: rng.random_range(0..4),
+        expiry_s: rng.random_bool(0.3).then_some(2),
+    }
 }
 
 fn random_operation(now_us: u64, rng: &mut StdRng) -> Operation {

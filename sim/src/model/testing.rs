@@ -1,7 +1,7 @@
 //! Logs made by hand.
 
 use banyan_core::command::{
-    BatchBuilder, BatchId, Condition, Delete, DeleteFilter, EntryBuilder, Event, Item, Operation, Put,
+    BatchBuilder, BatchId, Command, Condition, Delete, DeleteFilter, EntryBuilder, Event, Item, Operation, Put,
 };
 use banyan_core::metadata::Metadata;
 use banyan_core::topic::{TopicFilter, TopicName};
@@ -71,6 +71,9 @@ pub(crate) struct LogBuilder {
     pub(crate) log: CommittedLog,
     pub(crate) now_us: u64,
     pub(crate) sequence: u64,
+    pub(crate) incarnation: u64,
+    /// How many clients have connected, nearly.
+    pub(crate) connects: u64,
     pub(crate) term: u64,
 }
 
@@ -81,6 +84,8 @@ impl LogBuilder {
             log: CommittedLog::new(),
             now_us: START_US,
             sequence: 0,
+            incarnation: 1,
+            connects: 0,
             term: 1,
         };
         log.push(None);
@@ -93,8 +98,14 @@ impl LogBuilder {
 
     /// One entry with one batch of these operations. Each takes the next revision if it changes anything.
     pub(crate) fn batch(&mut self, operations: &[Operation]) -> u64 {
+        let commands: Vec<_> = operations.iter().cloned().map(Command::from).collect();
+        self.commands(&commands)
+    }
+
+    /// As [`batch`](Self::batch), of commands.
+    pub(crate) fn commands(&mut self, commands: &[Command]) -> u64 {
         self.sequence += 1;
-        let batch = batch(self.sequence, u64::MAX, operations);
+        let batch = batch_of(self.incarnation, self.sequence, u64::MAX, commands);
         self.items(&[Item::Batch(batch)])
     }
 
@@ -121,13 +132,17 @@ impl LogBuilder {
 
 /// A batch of the origin's first life.
 pub(crate) fn batch(sequence: u64, deadline_us: u64, operations: &[Operation]) -> Bytes {
+    let commands: Vec<_> = operations.iter().cloned().map(Command::from).collect();
+    batch_of(1, sequence, deadline_us, &commands)
+}
+
+/// A batch of any of the origin's lives.
+pub(crate) fn batch_of(incarnation: u64, sequence: u64, deadline_us: u64, commands: &[Command]) -> Bytes {
     let mut builder = BatchBuilder::new();
-    operations
-        .iter()
-        .for_each(|operation| builder.push(&operation.clone().into()));
+    commands.iter().for_each(|command| builder.push(command));
     let id = BatchId {
         node_id: ORIGIN,
-        incarnation: 1,
+        incarnation,
         sequence,
     };
     builder.finish(id, deadline_us)

@@ -311,6 +311,7 @@ fn final_state(member: &Member) -> FinalState {
         }),
         revision: member.revision.unwrap_or(0),
         digest: observer::digest(member.digest.as_deref()),
+        topics_digest: None,
         scanned_digest: None,
         topics: None,
     }

@@ -136,7 +136,9 @@ impl State {
 
     /// Replaces a row in the layer and in the digest.
     pub(super) fn replace_row(&mut self, key: Bytes, old: Option<Bytes>, new: Option<Bytes>) {
-        self.position.digest.replace_row(&key, old.as_deref(), new.as_deref());
+        self.position
+            .session_digest
+            .replace_row(&key, old.as_deref(), new.as_deref());
         match (old, new) {
             (None, Some(new)) => self.layer.put_new(key, new),
             (Some(_), Some(new)) => self.layer.put(key, new),
