@@ -13,16 +13,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use banyan_sim::apart;
 use banyan_sim::invariants::coverage::{
-    Coverage, LEADER_CHANGES, ORIGIN_RESENDS, REFUSED_CORRUPTIONS, REFUSED_READS, SNAPSHOT_INSTALLS, TORN_TAILS,
+    Coverage, LEADER_CHANGES, ORIGIN_RESENDS, REFUSED_CORRUPTIONS, REFUSED_READS, SNAPSHOT_INSTALLS,
 };
 
-/// Together these have seen everything that [`MUST_SEE`] names.
-const FIXED: Range<u64> = 0..16;
-const MUST_SEE: [&str; 6] = [
+/// Together these have seen everything that [`MUST_SEE`] names. What is rarer, a set of a hundred seeds is asked for
+/// ([`banyan_sim::invariants::coverage::REQUIRED`]).
+const FIXED: Range<u64> = 8..16;
+/// How long faults strike in each of them: what a build without optimization gets through while somebody waits.
+const FIXED_ARGUMENTS: [&str; 2] = ["--minutes", "0.5"];
+const MUST_SEE: [&str; 5] = [
     LEADER_CHANGES,
     SNAPSHOT_INSTALLS,
     ORIGIN_RESENDS,
-    TORN_TAILS,
     REFUSED_CORRUPTIONS,
     REFUSED_READS,
 ];
@@ -33,7 +35,7 @@ const JOBS: u64 = 2;
 const FRESH_SECONDS: u64 = 0;
 
 /// Runs `seeds` until `deadline` and returns how many ran, what they have seen, and what they have broken.
-fn run_seeds(seeds: &Range<u64>, deadline: Option<Instant>) -> (u64, Coverage, Vec<String>) {
+fn run_seeds(seeds: &Range<u64>, arguments: &[&str], deadline: Option<Instant>) -> (u64, Coverage, Vec<String>) {
     let next = AtomicU64::new(seeds.start);
     let seen = Mutex::new((0, Coverage::default(), Vec::new()));
     std::thread::scope(|scope| {
@@ -45,13 +47,16 @@ fn run_seeds(seeds: &Range<u64>, deadline: Option<Instant>) -> (u64, Coverage, V
                         return;
                     }
                     let program = Path::new(env!("CARGO_BIN_EXE_banyan-sim"));
-                    let told = apart::run(program, seed, &[""; 0]).expect("the simulator runs");
+                    let told = apart::run(program, seed, arguments).expect("the simulator runs");
                     let mut seen = seen.lock().expect("no thread panics here");
                     seen.0 += 1;
                     seen.1.merge(&told.coverage);
                     seen.2.extend(told.violation.map(|violation| {
                         let text = violation.text;
-                        format!("{text}\nagain: cargo run --profile sim -p banyan-sim -- replay {seed}")
+                        format!(
+                            "{text}\nagain: cargo run --profile sim -p banyan-sim -- replay {seed} {}",
+                            arguments.join(" ")
+                        )
                     }));
                 }
             });
@@ -77,7 +82,7 @@ fn seeds_repeat_themselves_and_break_no_promise() {
     meta("0..3");
     println!("meta: {:.0} s", started.elapsed().as_secs_f64());
 
-    let (count, coverage, broken) = run_seeds(&FIXED, None);
+    let (count, coverage, broken) = run_seeds(&FIXED, &FIXED_ARGUMENTS, None);
     println!("{count} fixed seeds: {:.0} s", started.elapsed().as_secs_f64());
     for (name, count) in coverage.iter() {
         println!("  {name:<26} {count:>8}");
@@ -89,7 +94,7 @@ fn seeds_repeat_themselves_and_break_no_promise() {
     let fresh = fresh();
     let seconds = std::env::var("BANYAN_SIM_FRESH_SECONDS").ok();
     let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(FRESH_SECONDS);
-    let (count, _, broken) = run_seeds(&fresh, Some(Instant::now() + Duration::from_secs(seconds)));
+    let (count, _, broken) = run_seeds(&fresh, &[], Some(Instant::now() + Duration::from_secs(seconds)));
     println!(
         "{count} fresh seeds from {}: {:.0} s",
         fresh.start,
