@@ -63,6 +63,20 @@ pub struct Member {
     pub topic_count: Option<u64>,
     /// The number of MQTT clients connected to it.
     pub client_count: Option<u64>,
+    /// The number of MQTT sessions in its state, connected or not.
+    pub session_count: Option<u64>,
+    /// The number of superseded messages that its state keeps for sessions that have not had them.
+    pub message_count: Option<u64>,
+    /// How many bytes these are.
+    pub message_bytes: Option<u64>,
+    /// Messages handed to its clients, since it started.
+    pub delivered_count: Option<u64>,
+    /// Messages of QoS 0 that it dropped because a client reads too slowly, since it started.
+    pub dropped_count: Option<u64>,
+    /// How often a connected session read too slowly and was served from what is stored, since it started.
+    pub fallen_behind_count: Option<u64>,
+    /// How often a session was told that messages are gone that it had not had, since it started.
+    pub gap_count: Option<u64>,
     /// Appends to its log that were made durable, since it started.
     pub log_appends: Option<u64>,
     /// Syncs of log and vote, since it started.

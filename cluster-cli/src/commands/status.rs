@@ -42,6 +42,7 @@ fn print(status: &ClusterStatus, output: &mut Output<'_>) -> Result<(), CliError
         "REVISION",
         "TOPICS",
         "CLIENTS",
+        "SESSIONS",
         "DIGEST",
         "MQTT",
         "HTTP",
@@ -50,7 +51,7 @@ fn print(status: &ClusterStatus, output: &mut Output<'_>) -> Result<(), CliError
     output.table(header, status.members.iter().map(row).collect())
 }
 
-fn row(member: &Member) -> [String; 12] {
+fn row(member: &Member) -> [String; 13] {
     [
         member.id.to_string(),
         member.role.clone(),
@@ -60,6 +61,7 @@ fn row(member: &Member) -> [String; 12] {
         or_dash(member.revision),
         or_dash(member.topic_count),
         or_dash(member.client_count),
+        or_dash(member.session_count),
         or_dash(
             member
                 .digest
@@ -117,6 +119,7 @@ mod tests {
             revision: Some(5),
             topic_count: Some(2),
             client_count: Some(0),
+            session_count: Some(7),
             digest: Some(digest.into()),
             ..Member::default()
         }
@@ -146,7 +149,9 @@ mod tests {
         );
         assert_eq!(lines[1], "digests are equal");
         assert!(
-            lines[4].starts_with("1     leader  ready        9        9          5         2       0        00112233…"),
+            lines[4].starts_with(
+                "1     leader  ready        9        9          5         2       0        7         00112233…"
+            ),
             "{text}"
         );
         assert!(lines[6].starts_with("3     voter   unreachable  -"), "{text}");

@@ -45,6 +45,20 @@ pub struct NodeStatus {
     pub topic_count: u64,
     /// Connected clients.
     pub client_count: u64,
+    /// Sessions of the cluster, connected or not.
+    pub session_count: u64,
+    /// Superseded messages that are kept for sessions.
+    pub message_count: u64,
+    /// Bytes of these.
+    pub message_bytes: u64,
+    /// Messages handed to connections since the start.
+    pub delivered_count: u64,
+    /// Messages of QoS 0 dropped since the start, as their connections read too slowly.
+    pub dropped_count: u64,
+    /// How often a connected session fell behind since the start, as it read too slowly.
+    pub fallen_behind_count: u64,
+    /// How often a session was told since the start that messages are gone that it had not had.
+    pub gap_count: u64,
     /// Log appends that were fsynced, and fsyncs of the log and vote, since the start.
     pub log_appends: u64,
     /// As above.
@@ -114,6 +128,13 @@ impl Service {
             digest: view.digest.to_string(),
             topic_count: view.topic_count,
             client_count: self.0.broker.client_count() as u64,
+            session_count: view.session_count() as u64,
+            message_count: view.message_count,
+            message_bytes: view.message_bytes,
+            delivered_count: self.0.broker.delivered_count(),
+            dropped_count: self.0.broker.dropped_count(),
+            fallen_behind_count: self.0.broker.fallen_behind_count(),
+            gap_count: self.0.broker.gap_count(),
             log_appends: counters.appends,
             log_fsyncs: counters.fsyncs,
             not_ready: self.is_ready().err(),

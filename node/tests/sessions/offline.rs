@@ -3,9 +3,11 @@
 use std::thread;
 use std::time::Duration;
 
+use banyan_api::cluster::ClusterStatus;
 use banyan_core::mqtt::packet::QoS;
 
 use crate::common::client::{Client, ConnectOptions, SubscribeOptions};
+use crate::common::wait::until;
 use crate::support::{ClientExt, Node, event, payload_of, state, topic_of, with_id};
 use crate::{expect_silence, lose, next_unacknowledged, resume, session};
 
@@ -145,7 +147,12 @@ fn an_unsubscribed_filter_brings_nothing_later() {
 
 #[test]
 fn who_was_away_for_too_long_is_told_what_is_gone() {
-    let node = Node::start_with(|settings| settings.message_keep_bytes = 256 * 1024);
+    const KEEP_BYTES: u64 = 256 * 1024;
+    let node = Node::start_with(|settings| settings.message_keep_bytes = KEEP_BYTES);
+    let member = || {
+        let status: ClusterStatus = serde_json::from_str(&node.get("/v1/cluster").1).unwrap();
+        status.members.into_iter().next().unwrap()
+    };
     let mut subscriber = resume(node.mqtt(), &session("s"), false);
     subscriber.follow("a");
     subscriber.disconnect();
@@ -153,12 +160,20 @@ fn who_was_away_for_too_long_is_told_what_is_gone() {
     for count in 0..60 {
         publisher.put(event("a", format!("{count:0>16384}")));
     }
-    thread::sleep(Duration::from_secs(2));
+    let had = member();
+    assert!(
+        had.message_count > Some(0) && had.gap_count == Some(0) && had.session_count == Some(2),
+        "{had:?}"
+    );
+    until("room", Duration::from_secs(20), || {
+        (member().message_bytes <= Some(KEEP_BYTES)).then_some(())
+    });
     let mut subscriber = resume(node.mqtt(), &session("s"), true);
     let notice = subscriber.next();
     assert_eq!(topic_of(&notice), "$SYS/gap/s");
     let told: serde_json::Value = serde_json::from_str(&payload_of(&notice)).unwrap();
     assert!(told["from"].as_u64() < told["through"].as_u64(), "{told}");
+    assert_eq!(member().gap_count, Some(1));
     let first: u64 = payload_of(&subscriber.next()).parse().unwrap();
     assert!(first > 0, "the oldest were dropped");
     for count in first + 1..60 {
