@@ -3,7 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use banyan_core::mqtt::packet::{Connect, Disconnect, Packet, ProtocolVersion};
+use banyan_core::mqtt::packet::{
+    Ack, Connect, Disconnect, Packet, ProtocolVersion, QoS, RetainHandling, Subscribe, SubscribeFilter, UserProperties,
+};
 use banyan_core::mqtt::{DecodeError, DecodeLimits, ReasonCode, decode_as_client, encode};
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
@@ -22,7 +24,7 @@ pub(crate) enum ClientError {
     Closed,
     #[error("no answer to CONNECT within {} s", CONNECT_TIMEOUT.as_secs())]
     Timeout,
-    #[error("CONNECT refused: {0}")]
+    #[error("refused: {0}")]
     Refused(ReasonCode),
     #[error("DISCONNECT from the broker: {0}")]
     Disconnected(ReasonCode),
@@ -132,6 +134,46 @@ impl Client {
         encode(packet, self.version, &mut self.unsent);
     }
 
+    /// Subscribes, and waits for SUBACK.
+    pub(crate) async fn subscribe(
+        &mut self,
+        filter: &str,
+        qos: QoS,
+        user_properties: UserProperties,
+    ) -> Result<(), ClientError> {
+        self.send(&Packet::Subscribe(Box::new(Subscribe {
+            packet_id: 1,
+            subscription_id: None,
+            user_properties,
+            filters: vec![SubscribeFilter {
+                filter: Bytes::copy_from_slice(filter.as_bytes()),
+                qos,
+                no_local: false,
+                retain_as_published: false,
+                retain_handling: RetainHandling::Send,
+            }],
+        })));
+        loop {
+            match self.next_packet()? {
+                Some(Packet::SubAck(suback)) => {
+                    let refused = suback.reasons.iter().find(|reason| reason.is_failure());
+                    return refused.map_or(Ok(()), |reason| Err(ClientError::Refused(*reason)));
+                }
+                Some(Packet::Publish(publish)) if publish.retain => {}
+                Some(_) => return Err(ClientError::Unexpected),
+                None => {
+                    self.flush()?;
+                    self.wait().await?;
+                }
+            }
+        }
+    }
+
+    /// The socket alone, for a connection that stays idle.
+    pub(crate) fn into_socket(self) -> TcpStream {
+        self.stream
+    }
+
     /// Sends as much as the socket takes; [`wait`](Self::wait) sends the rest when it takes more.
     pub(crate) fn flush(&mut self) -> Result<(), ClientError> {
         while !self.unsent.is_empty() {
@@ -200,4 +242,12 @@ fn connect_packet(version: ProtocolVersion, client_id: &str, session: Session) -
         user_name: None,
         password: None,
     }))
+}
+
+/// An acknowledgement that says nothing but yes.
+pub(crate) fn answer(packet_id: u16) -> Ack {
+    Ack {
+        packet_id,
+        ..Ack::default()
+    }
 }

@@ -1,8 +1,11 @@
-//! `banyan-bench`: how fast an MQTT broker, or a cluster of them, takes retained writes and serves sessions that were away.
+//! `banyan-bench`: how fast an MQTT broker, or a cluster of them, takes retained writes, delivers to many, connects clients, and
+//! serves sessions that were away.
 //!
 //! | module | responsibility |
 //! |---|---|
 //! | `write` | writes as fast as they are acknowledged: connections, phases, end |
+//! | `fanout` | few publish, many subscribe |
+//! | `connect` | connections per second, and memory of idle ones |
 //! | `offline` | persistent sessions that were away, and how fast they get what they missed |
 //! | `client` | one MQTT connection: handshake, packets in and out |
 //! | `publisher` | one connection's loop: window, latencies, reconnecting |
@@ -19,6 +22,8 @@
 )]
 
 mod client;
+mod connect;
+mod fanout;
 mod message;
 mod offline;
 mod publisher;
@@ -47,6 +52,10 @@ enum Command {
     /// the broker, and latency is what a client sees at that rate. A connection that fails goes on at the next address;
     /// what it had in flight is counted as unacknowledged and not sent again.
     Write(write::Options),
+    /// Deliver what few publish to many subscribers, as fast as all have it.
+    Fanout(fanout::Options),
+    /// Connect many clients that stay idle.
+    Connect(connect::Options),
     /// Let persistent sessions miss messages, then take them back all at once and see how fast they get everything.
     Offline(offline::Options),
 }
@@ -62,10 +71,17 @@ fn main() -> ExitCode {
                 let text = if as_json { report.json() } else { report.table() };
                 Ok((text, report.acknowledged > 0))
             }
+            Command::Fanout(options) => {
+                let report = tasks.block_on(&runtime, fanout::run(options))?;
+                Ok((pretty(&report)?, report.delivered > 0))
+            }
+            Command::Connect(options) => {
+                let report = tasks.block_on(&runtime, connect::run(options))?;
+                Ok((pretty(&report)?, report.connected > 0))
+            }
             Command::Offline(options) => {
                 let report = tasks.block_on(&runtime, offline::run(options))?;
-                let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
-                Ok((text, report.missing == 0))
+                Ok((pretty(&report)?, report.missing == 0))
             }
         }
     });
@@ -83,4 +99,8 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn pretty(report: &impl serde::Serialize) -> Result<String, String> {
+    serde_json::to_string_pretty(report).map_err(|error| error.to_string())
 }

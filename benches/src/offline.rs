@@ -9,15 +9,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use banyan_core::metadata::Metadata;
-use banyan_core::mqtt::packet::{
-    Ack, Packet, ProtocolVersion, Publish, QoS, RetainHandling, Subscribe, SubscribeFilter,
-};
+use banyan_core::mqtt::packet::{Packet, ProtocolVersion, Publish, QoS};
 use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::client::{Client, ClientError, Session};
+use crate::client::{Client, ClientError, Session, answer};
 
 /// Session Expiry Interval of the sessions, seconds.
 const SESSION_EXPIRY_S: u32 = 24 * 3600;
@@ -216,31 +214,8 @@ impl Run {
             false => format!("{}/#", self.prefix),
         };
         let property = (Bytes::from_static(b"deliver"), Bytes::from_static(b"latest"));
-        client.send(&Packet::Subscribe(Box::new(Subscribe {
-            packet_id: 1,
-            subscription_id: None,
-            user_properties: self.options.latest.then_some(property).into_iter().collect(),
-            filters: vec![SubscribeFilter {
-                filter: Bytes::from(filter),
-                qos: self.qos(),
-                no_local: false,
-                retain_as_published: false,
-                retain_handling: RetainHandling::Send,
-            }],
-        })));
-        loop {
-            match client.next_packet()? {
-                Some(Packet::SubAck(suback)) => match suback.reasons.iter().find(|reason| reason.is_failure()) {
-                    Some(reason) => return Err(ClientError::Refused(*reason)),
-                    None => break,
-                },
-                Some(_) => return Err(ClientError::Unexpected),
-                None => {
-                    client.flush()?;
-                    client.wait().await?;
-                }
-            }
-        }
+        let properties = self.options.latest.then_some(property).into_iter().collect();
+        client.subscribe(&filter, self.qos(), properties).await?;
         client.disconnect();
         Ok(())
     }
@@ -342,12 +317,5 @@ impl Run {
         received.complete_at = Some(Instant::now());
         client.disconnect();
         Ok(())
-    }
-}
-
-fn answer(packet_id: u16) -> Ack {
-    Ack {
-        packet_id,
-        ..Ack::default()
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::record::Record;
@@ -29,12 +30,13 @@ pub(crate) struct Report {
     pub(crate) reconnects: u64,
     pub(crate) longest_gap_ms: f64,
     pub(crate) longest_gap_at_s: f64,
+    /// From PUBLISH to PUBACK.
     pub(crate) latency_us: Latency,
     /// Whether everything in flight was answered, or its connection ended, before the run gave up waiting.
     pub(crate) drained: bool,
 }
 
-/// Percentiles of the time from PUBLISH to PUBACK, µs.
+/// Percentiles of a time, µs.
 #[derive(Debug, Serialize)]
 pub(crate) struct Latency {
     pub(crate) min: u64,
@@ -46,9 +48,23 @@ pub(crate) struct Latency {
     pub(crate) max: u64,
 }
 
+impl Latency {
+    /// The percentiles of `us`.
+    pub(crate) fn of(us: &Histogram<u64>) -> Self {
+        Self {
+            min: us.min(),
+            mean: rounded(us.mean()),
+            p50: us.value_at_quantile(0.5),
+            p90: us.value_at_quantile(0.9),
+            p99: us.value_at_quantile(0.99),
+            p99_9: us.value_at_quantile(0.999),
+            max: us.max(),
+        }
+    }
+}
+
 impl Report {
     pub(crate) fn new(options: &Options, record: &Record, measured: Duration, drained: bool) -> Self {
-        let latency = &record.latency_us;
         let seconds = measured.as_secs_f64();
         let by_address = options
             .addresses
@@ -76,15 +92,7 @@ impl Report {
             reconnects: record.reconnects,
             longest_gap_ms: rounded(record.longest_gap.as_secs_f64() * 1e3),
             longest_gap_at_s: rounded(record.longest_gap_at.as_secs_f64()),
-            latency_us: Latency {
-                min: latency.min(),
-                mean: rounded(latency.mean()),
-                p50: latency.value_at_quantile(0.5),
-                p90: latency.value_at_quantile(0.9),
-                p99: latency.value_at_quantile(0.99),
-                p99_9: latency.value_at_quantile(0.999),
-                max: latency.max(),
-            },
+            latency_us: Latency::of(&record.latency_us),
             drained,
         }
     }
@@ -159,6 +167,6 @@ fn milliseconds(us: u64) -> String {
 }
 
 /// Three digits behind the point.
-fn rounded(number: f64) -> f64 {
+pub(crate) fn rounded(number: f64) -> f64 {
     (number * 1e3).round() / 1e3
 }
