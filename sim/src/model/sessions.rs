@@ -73,6 +73,8 @@ struct Connection {
     fence: u64,
     node: u64,
     incarnation: u64,
+    /// A command of it came too late: nothing more is taken from it but its end.
+    is_late: bool,
 }
 
 /// A client that is connected, or may come back to what it has.
@@ -118,6 +120,23 @@ impl Sessions {
         found.map(|(client, _)| client)
     }
 
+    fn is_late(&self, client: &Bytes) -> bool {
+        let session = self.by_client.get(client);
+        session
+            .and_then(|session| session.connection)
+            .is_some_and(|connection| connection.is_late)
+    }
+
+    /// A command of that connection came too late: what follows must not overtake it.
+    pub(super) fn take_no_more(&mut self, fence: u64) {
+        if let Some(client) = self.client_of(fence).cloned()
+            && let Some(session) = self.by_client.get_mut(&client)
+            && let Some(connection) = &mut session.connection
+        {
+            connection.is_late = true;
+        }
+    }
+
     /// The oldest connection of a node.
     fn oldest_of(&self, node: u64) -> Option<(Connection, Bytes)> {
         let connections = self
@@ -144,6 +163,9 @@ impl Replay {
         let Some(client) = self.sessions.client_of(sender.fence).cloned() else {
             return (Outcome::Fenced, None);
         };
+        if self.sessions.is_late(&client) {
+            return (Outcome::TooLate, None);
+        }
         let Some(packet_id) = sender.packet_id else {
             return self.operation(index, operation);
         };
@@ -172,7 +194,9 @@ impl Replay {
             (None, Operation::Connect(connect)) => self.connect(index, batch, connect),
             (None, Operation::Kick(kick)) => self.end_session(index, &kick.client_id),
             (Some(sender), operation) => {
-                if let Some(client) = self.sessions.client_of(sender.fence).cloned() {
+                if let Some(client) = self.sessions.client_of(sender.fence).cloned()
+                    && (matches!(operation, Operation::Disconnect(_)) || !self.sessions.is_late(&client))
+                {
                     self.session_command(index, &client, operation);
                 }
             }
@@ -263,6 +287,7 @@ impl Replay {
             fence,
             node: batch.node_id,
             incarnation: batch.incarnation,
+            is_late: false,
         });
         session.expiry_s = connect.expiry_s;
         session.disconnected_at_us = None;
