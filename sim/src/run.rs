@@ -223,6 +223,7 @@ impl<'a> Run<'a> {
             tombstone_bounds: plan.knobs.tombstone_bounds,
             election_timeout_us: plan.knobs.election_timeout_ms.1 * 1_000,
             client_timeout_us: clients.timeout().as_micros() as u64,
+            black_box: true,
             ..RunSettings::default()
         };
         Self {

@@ -6,9 +6,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+
+/// How long a reader waits for a change of leader before it asks again.
+const RETRY: Duration = Duration::from_millis(50);
 
 /// Why no read index could be had. Nothing happened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +65,22 @@ impl ReadIndex {
         receiver
             .await
             .unwrap_or_else(|_| Err(ReadIndexError("the node is stopping".to_owned())))
+    }
+
+    /// As [`get`](Self::get), again and again: at every change of the leadership, and now and then, for an election may be under
+    /// way. Never returns without an index; what kept it from one is in `last_error`.
+    pub async fn until_had<T>(&self, mut leadership: watch::Receiver<T>, last_error: &mut ReadIndexError) -> u64 {
+        loop {
+            match self.get().await {
+                Ok(index) => return index,
+                Err(error) => *last_error = error,
+            }
+            let changed = tokio::time::timeout(RETRY, leadership.changed()).await;
+            if let Ok(Err(_)) = changed {
+                // Consensus has ended, and answers at once that it has: to ask again would only spin.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     async fn rounds(inner: Arc<Inner>) {
@@ -123,5 +143,50 @@ mod tests {
             assert_eq!(reader.await.expect("runs"), Ok(2));
         }
         assert_eq!(rounds.load(Ordering::SeqCst), 2);
+    }
+
+    /// Answers `answers` one by one, then that there is no leader; counts the rounds. After a thousand it answers no more, so
+    /// that what spins comes to an end.
+    fn answering(answers: Vec<Answer>, rounds: &Arc<AtomicU64>) -> ReadIndex {
+        let rounds = Arc::clone(rounds);
+        ReadIndex::new(Box::new(move || {
+            let number = rounds.fetch_add(1, Ordering::SeqCst);
+            let no_leader = || Err(ReadIndexError("no leader is known".to_owned()));
+            let answer = answers.get(number as usize).cloned().unwrap_or_else(no_leader);
+            Box::pin(async move {
+                if number > 1_000 {
+                    std::future::pending::<()>().await;
+                }
+                answer
+            })
+        }))
+    }
+
+    fn none() -> ReadIndexError {
+        ReadIndexError("nobody was asked".to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_the_end_of_consensus_a_reader_does_not_spin() {
+        let rounds = Arc::default();
+        let read_index = answering(Vec::new(), &rounds);
+        let (leadership, told) = watch::channel(());
+        drop(leadership);
+        let mut last_error = none();
+        let had = read_index.until_had(told, &mut last_error);
+        let ended = tokio::time::timeout(Duration::from_secs(10), had).await;
+        assert!(ended.is_err(), "there was no index");
+        assert_eq!(rounds.load(Ordering::SeqCst), 1);
+        assert_eq!(last_error.to_string(), "no leader is known");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_asks_again_during_an_election() {
+        let rounds = Arc::default();
+        let no_leader = || Err(none());
+        let read_index = answering(vec![no_leader(), no_leader(), Ok(7)], &rounds);
+        let (_leadership, told) = watch::channel(());
+        assert_eq!(read_index.until_had(told, &mut none()).await, 7);
+        assert_eq!(rounds.load(Ordering::SeqCst), 3);
     }
 }

@@ -44,8 +44,6 @@ pub mod request {
 /// How long a follower waits for the leader's read index, and the leader for its quorum.
 const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a reader waits for a change of leader before it asks again.
-const READ_INDEX_RETRY: Duration = Duration::from_millis(50);
 /// A leader that its quorum has not answered for this long has no contact, nor has a follower that has not heard its leader.
 const CONTACT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -421,21 +419,11 @@ impl Replica {
     /// # Errors
     /// No leader that has a quorum answers, or this node lags too far, before `deadline`. Nothing happened.
     pub async fn catch_up(&self, deadline: Instant) -> Result<(), ReadIndexError> {
-        let mut leadership = self.leadership();
         let mut last_error = ReadIndexError("no leader with a quorum answered in time".to_owned());
         let caught_up = async {
-            loop {
-                match self.read_index.get().await {
-                    Ok(_) if planted(Bug::P06) => return,
-                    Ok(index) => return self.wait_applied(index).await,
-                    // An election may be under way: it ends well before most deadlines.
-                    Err(error) => last_error = error,
-                }
-                let changed = tokio::time::timeout(READ_INDEX_RETRY, leadership.changed()).await;
-                if let Ok(Err(_)) = changed {
-                    // Consensus has ended, and answers at once that it has: to ask again would only spin.
-                    std::future::pending::<()>().await;
-                }
+            let index = self.read_index.until_had(self.leadership(), &mut last_error).await;
+            if !planted(Bug::P06) {
+                self.wait_applied(index).await;
             }
         };
         tokio::time::timeout_at(deadline, caught_up)

@@ -5,8 +5,8 @@ use std::fmt;
 /// Tells one client's write from every other write of the run.
 ///
 /// It stands in the payload as text `c<client>-<counter>`, then optional padding after a space. A client that sends a
-/// message again because it does not know what became of it keeps the serial: how often a serial may have taken effect is
-/// the number of [operations](super::Operation) that carry it.
+/// message again because it does not know what became of it keeps the whole payload: how often a serial may have taken effect
+/// is the number of [operations](super::Operation) that carry it.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Serial {
     /// The client.

@@ -79,8 +79,8 @@ struct Place {
     count: usize,
     /// All of `ranked` before this are ordered.
     ranked: usize,
-    /// Best last.
-    candidates: Vec<usize>,
+    /// Requests, and what the topic holds after them. Best last.
+    candidates: Vec<(usize, Held)>,
 }
 
 impl<'a> Search<'a> {
@@ -114,7 +114,7 @@ impl<'a> Search<'a> {
         let (mut most, mut furthest) = (0, self.first_to_return(&start.ordered).0);
         let mut path = vec![start];
         while let Some(now) = path.last_mut() {
-            let Some(index) = now.candidates.pop() else {
+            let Some((index, held)) = now.candidates.pop() else {
                 path.pop();
                 continue;
             };
@@ -123,9 +123,6 @@ impl<'a> Search<'a> {
             }
             self.steps_left -= 1;
             let operation = &self.operations[index];
-            let Some(held) = now.held.after(&operation.action) else {
-                continue;
-            };
             let mut next = Place {
                 ordered: now.ordered.with(index),
                 held,
@@ -185,14 +182,14 @@ impl<'a> Search<'a> {
             .partition(|index| self.operations[*index].is_unknown());
         // Best last: what returned first.
         certain.sort_by_key(|index| std::cmp::Reverse(self.operations[*index].returned_at));
+        let after = |held: Held, index: usize| held.after(&self.operations[index].action);
+        let impossible: Vec<usize> = certain
+            .iter()
+            .copied()
+            .filter(|index| after(place.held, *index).next().is_none())
+            .collect();
         let explains = |unknown: &usize| {
-            let Some(held) = place.held.after(&self.operations[*unknown].action) else {
-                return false;
-            };
-            let actions = certain.iter().map(|index| &self.operations[*index].action);
-            actions
-                .filter(|action| place.held.after(action).is_none())
-                .any(|action| held.after(action).is_some())
+            after(place.held, *unknown).any(|held| impossible.iter().any(|index| after(held, *index).next().is_some()))
         };
         let (needed, mut candidates): (Vec<usize>, Vec<usize>) = unknown.into_iter().partition(explains);
         if unknowns == Unknowns::WhereNeeded {
@@ -200,7 +197,10 @@ impl<'a> Search<'a> {
         }
         candidates.extend(needed);
         candidates.append(&mut certain);
-        place.candidates = candidates;
+        place.candidates = candidates
+            .into_iter()
+            .flat_map(|index| after(place.held, index).map(move |held| (index, held)))
+            .collect();
     }
 }
 
@@ -393,6 +393,30 @@ mod tests {
             again(0, 1),
             put(2, 3, 2, Some(2)),
             again(4, 5),
+            read(6, 7, Some((1, 1)))
+        ]));
+    }
+
+    #[test]
+    fn the_same_write_again_after_it_expired() {
+        let written = |from, to, revision| {
+            let mut put = put(from, to, 1, revision);
+            if let Action::Put {
+                has_timestamp, expires, ..
+            } = &mut put.action
+            {
+                (*has_timestamp, *expires) = (true, true);
+            }
+            put
+        };
+        let (first, second) = (written(0, 1, Some(1)), written(2, NEVER, None));
+        // Where its value stands it changes nothing, and where it has expired it is written anew.
+        assert!(check(&[first.clone(), second.clone(), read(4, 5, Some((1, 1)))]));
+        assert!(check(&[first.clone(), second.clone(), read(4, 5, Some((1, 3)))]));
+        assert!(!check(&[
+            first,
+            second,
+            read(4, 5, Some((1, 3))),
             read(6, 7, Some((1, 1)))
         ]));
     }

@@ -14,7 +14,8 @@ pub(super) enum Action {
         /// As answered; `None` if the answer is unknown.
         revision: Option<u64>,
         condition: Condition,
-        /// With a timestamp the same write may be answered again with the revision of the first.
+        /// With a timestamp the same write may be answered again with the revision of the first. It is the same if its serial
+        /// is, since clients send the same bytes again.
         has_timestamp: bool,
         expires: bool,
     },
@@ -81,13 +82,18 @@ struct Value {
 }
 
 impl Held {
-    /// What the topic holds after `action` was answered as it was; `None` if it cannot have been.
-    pub(super) fn after(self, action: &Action) -> Option<Self> {
-        self.step(action).or_else(|| {
-            // If it cannot have been as it is, the value may have expired.
-            let expired = self.value.is_some_and(|value| value.expires);
-            expired.then_some(Self { value: None, ..self })?.step(action)
-        })
+    /// What the topic may hold after `action` was answered as it was: nothing comes if it cannot have been.
+    ///
+    /// A value that expires may be gone before. Mostly that makes no difference to what is possible, but the same write again
+    /// changes nothing where its value stands, and writes it anew where it has expired.
+    pub(super) fn after(self, action: &Action) -> impl Iterator<Item = Self> {
+        let standing = self.step(action);
+        let expired = self.value.is_some_and(|value| value.expires);
+        let expired = expired
+            .then_some(Self { value: None, ..self })
+            .and_then(|held| held.step(action))
+            .filter(|held| Some(*held) != standing);
+        standing.into_iter().chain(expired)
     }
 
     fn step(self, action: &Action) -> Option<Self> {

@@ -1,8 +1,9 @@
 //! A client that writes over MQTT, with several messages in flight.
 //!
 //! It is killed now and then between PUBLISH and PUBACK, comes back at any node, and sends again what it does not know the
-//! fate of. A message that is sent again is an operation of its own with the same serial: on a new connection with a clean
-//! session it is a new message for the node, and both may take effect.
+//! fate of. A message that is sent again is an operation of its own with the same serial, and the same to the byte: on a new
+//! connection with a clean session it is a new message for the node, and both may take effect, unless a timestamp makes them
+//! one write.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -52,15 +53,22 @@ struct PublisherClient {
     context: Context,
     rng: StdRng,
     /// Messages of unknown fate that are to be sent again.
-    again: VecDeque<Call>,
+    again: VecDeque<Wanted>,
     burst_until: Option<Instant>,
+}
+
+/// All that makes a message. With another payload and the same timestamp it would be another write, of which the greater
+/// payload wins.
+struct Wanted {
+    call: Call,
+    payload_bytes: usize,
 }
 
 /// A message without an answer.
 struct Pending {
     packet_id: u16,
     id: OpId,
-    call: Call,
+    wanted: Wanted,
     deadline: Instant,
 }
 
@@ -88,11 +96,11 @@ impl PublisherClient {
             Ok(_) => KILLED.to_owned(),
             Err(error) => error.to_string(),
         };
-        for Pending { id, call, .. } in pending {
+        for Pending { id, wanted, .. } in pending {
             let at = (self.context.now)();
             self.context.recorder.finish(id, at, Answer::Unknown(reason.clone()));
             if percent(&mut self.rng, self.behaviour.resend_percent) {
-                self.again.push_back(call);
+                self.again.push_back(wanted);
             }
         }
     }
@@ -160,17 +168,19 @@ impl PublisherClient {
     }
 
     fn send(&mut self, node: &NodeAddresses, mqtt: &mut MqttClient) -> Option<Pending> {
-        let call = match self.again.pop_front() {
-            Some(call) => call,
-            None => self.calls.message(self.context.wall.now_us(), &mut self.rng),
+        let wanted = match self.again.pop_front() {
+            Some(wanted) => wanted,
+            None => Wanted {
+                call: self.calls.message(self.context.wall.now_us(), &mut self.rng),
+                payload_bytes: self.calls.payload_bytes(&mut self.rng),
+            },
         };
-        let payload_bytes = self.calls.payload_bytes(&mut self.rng);
-        let message = message_of(&call, payload_bytes)?;
+        let message = message_of(&wanted.call, wanted.payload_bytes)?;
         let id = self.context.recorder.begin(Operation {
             client: self.client,
             node: node.node,
             transport: Transport::Mqtt,
-            call: call.clone(),
+            call: wanted.call.clone(),
             invoked_at: (self.context.now)(),
             returned_at: None,
             answer: None,
@@ -178,7 +188,7 @@ impl PublisherClient {
         Some(Pending {
             packet_id: mqtt.publish(&message),
             id,
-            call,
+            wanted,
             deadline: Instant::now() + self.context.timeout,
         })
     }
@@ -190,9 +200,9 @@ impl PublisherClient {
         if place > 0 {
             self.protocol_error(node, "acknowledged messages in another order than they came".to_owned());
         }
-        if let Some(Pending { id, call, .. }) = pending.remove(place) {
-            let answer = answer_of(&call, ack);
-            self.calls.learn(&call, &answer);
+        if let Some(Pending { id, wanted, .. }) = pending.remove(place) {
+            let answer = answer_of(&wanted.call, ack);
+            self.calls.learn(&wanted.call, &answer);
             self.context.recorder.finish(id, (self.context.now)(), answer);
         }
     }
