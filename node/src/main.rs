@@ -159,6 +159,9 @@ fn run_node(matches: &ArgMatches) -> Result<(), Failure> {
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // Tasks run in the order in which they were woken. With the slot, the one that was woken last goes first, and what
+        // waits to be sent to other nodes waits for it.
+        .disable_lifo_slot()
         .build()
         .map_err(Failure::other)?;
     let result = runtime.block_on(async {
