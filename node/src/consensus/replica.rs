@@ -14,6 +14,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::raft::ReadPolicy;
 use openraft::{BasicNode, Raft};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -155,6 +156,8 @@ pub struct Replica {
     members: watch::Receiver<Arc<[Member]>>,
     ring: Arc<ChangeRing>,
     opened_revision: u64,
+    /// The greatest entry that was known to be committed when somebody looked.
+    committed: Mutex<Option<EntryId>>,
 }
 
 impl Replica {
@@ -249,6 +252,7 @@ impl Replica {
             members,
             ring,
             opened_revision,
+            committed: Mutex::default(),
         }))
     }
 
@@ -396,12 +400,14 @@ impl Replica {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let entry_id = |id: &Option<LogId>| id.map(to_entry_id);
-        // openraft tells its metrics after it has told the state machine.
-        let committed = entry_id(&metrics.local_committed).max(applied);
+        // openraft tells its metrics after it has told the state machine. And while a new leader has not seen how far this log
+        // agrees with its own, they tell of less than before: what is committed stays so.
+        let mut committed = self.committed.lock();
+        *committed = entry_id(&metrics.local_committed).max(applied).max(*committed);
         LogIds {
             vote: self.log.vote(),
             last,
-            committed,
+            committed: *committed,
             applied,
             snapshot: entry_id(&metrics.snapshot),
             purged,
