@@ -259,6 +259,10 @@ impl Server {
 
         let stop_clients = CancellationToken::new();
         let clients = TaskTracker::new();
+        if settings.sys_interval_s > 0 {
+            let interval = Duration::from_secs(settings.sys_interval_s);
+            clients.spawn(mqtt::status::run(service.clone(), interval, stop_clients.clone()));
+        }
         let mqtt_settings = mqtt::MqttSettings::new(&settings);
         let serve_mqtt = {
             let (service, settings, stop) = (service.clone(), mqtt_settings.clone(), stop_clients.clone());

@@ -98,6 +98,12 @@ pub struct Settings {
     pub keep_alive_max_s: u16,
     /// Time a client has to finish CONNECT, milliseconds.
     pub connect_timeout_ms: u64,
+    /// Response Information for clients that ask for it.
+    pub response_information: Option<String>,
+    /// Where clients are sent when this node stops.
+    pub server_reference: Option<String>,
+    /// Interval at which the topics beneath `$SYS/broker` are brought up to date, seconds. 0: there are none.
+    pub sys_interval_s: u64,
     /// What may wait to be sent to one client, bytes. Beyond it QoS 0 messages are dropped, then the client is closed; that of a
     /// persistent session is served from what is stored instead.
     pub outbound_bytes_max: usize,

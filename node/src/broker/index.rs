@@ -98,6 +98,11 @@ impl Index {
         self.waiting_replays.retain(|(_, outbox, _)| outbox.id() != id);
     }
 
+    /// Subscriptions of all connections; shared ones are the cluster's.
+    pub(super) fn subscription_count(&self) -> usize {
+        self.members.values().map(|member| member.filters.len()).sum()
+    }
+
     pub(super) fn outboxes(&self) -> impl Iterator<Item = &Arc<Outbox>> {
         self.members.values().map(|member| &member.outbox)
     }

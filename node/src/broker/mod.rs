@@ -14,6 +14,7 @@
 //! | `outbox` | what one connection has yet to send, bounded |
 //! | `index` | who subscribes to what |
 //! | `lagging` | filling those that are behind |
+//! | `status`, `traffic` | what the node tells of itself in `$SYS` topics, and what it counts for them |
 //! | this one | connections, subscriptions, dispatch |
 
 #[cfg(test)]
@@ -22,6 +23,8 @@ mod index;
 mod lagging;
 mod message;
 mod outbox;
+mod status;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +36,8 @@ use banyan_core::mqtt::packet::QoS;
 use banyan_core::mqtt::reason::ReasonCode;
 use banyan_core::planted::{Bug, planted};
 use banyan_core::state::StateView;
-use banyan_core::topic::TopicFilter;
+use banyan_core::topic::{TopicFilter, TopicName};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -42,6 +46,7 @@ use index::{Index, Shares};
 pub use lagging::Turns;
 pub use message::{Message, qos_of, send_marker};
 pub use outbox::{Delivery, Item, Outbox};
+pub use traffic::{Traffic, TrafficCounts};
 
 use crate::changes::{ChangeBatch, ChangeRing, Read};
 
@@ -61,6 +66,9 @@ pub struct Broker {
     dropped: AtomicU64,
     fallen_behind: AtomicU64,
     gaps: AtomicU64,
+    traffic: Traffic,
+    /// What the node told last of itself, by topic.
+    status: Mutex<BTreeMap<TopicName, Bytes>>,
 }
 
 impl Default for Broker {
@@ -81,6 +89,8 @@ impl Broker {
             dropped: AtomicU64::new(0),
             fallen_behind: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
+            traffic: Traffic::default(),
+            status: Mutex::default(),
         }
     }
 
@@ -116,6 +126,18 @@ impl Broker {
     #[must_use]
     pub fn client_count(&self) -> usize {
         self.connections.lock().len()
+    }
+
+    /// Subscriptions of connected clients.
+    #[must_use]
+    pub fn subscription_count(&self) -> usize {
+        self.index.lock().subscription_count()
+    }
+
+    /// What connections have received and sent.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Messages handed to connections so far.

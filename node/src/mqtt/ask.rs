@@ -191,6 +191,7 @@ impl Task {
             return Ok(RegisterResult::Unavailable("the client has connected again".to_owned()));
         };
         let read = resume::begin_assigned(&session, &outbox, &view, &BTreeSet::new());
+        self.service.broker().traffic().connected();
         self.attached = Some(if replicated {
             Attached::Persistent(Box::new(resume::resume(
                 &session,

@@ -8,11 +8,13 @@
 //! | `subscribe` | SUBSCRIBE and UNSUBSCRIBE |
 //! | `attached`, `live` | what sends to the client: `live`, or for a persistent session [`crate::session::Driver`] |
 //! | `replay` | the retained messages after a SUBSCRIBE, streamed in constant memory |
+//! | [`status`] | the topics beneath `$SYS/broker` |
 
 mod ask;
 mod attached;
 mod live;
 mod replay;
+pub mod status;
 mod subscribe;
 mod task;
 
@@ -56,6 +58,8 @@ impl MqttSettings {
             connect_timeout_ms: settings.connect_timeout_ms,
             // The node does not start with a listener that would have to refuse everyone.
             allow_anonymous: true,
+            response_information: settings.response_information.clone(),
+            server_reference: settings.server_reference.clone(),
             ..ConnectionSettings::default()
         };
         Self {

@@ -82,6 +82,10 @@ impl Task {
             .broker()
             .subscribe(attached.outbox(), replay, filters, take_view);
         let revision = view.revision;
+        let status = request.subscriptions.iter().filter(|new| new.sends_retained());
+        self.service
+            .broker()
+            .send_status(attached.outbox(), status.filter_map(plain));
         match attached {
             Attached::Clean(live) => live.replay(replay, Replay::new(request, view, lease)),
             Attached::Persistent(driver) => {

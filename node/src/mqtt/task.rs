@@ -81,6 +81,7 @@ pub async fn run(
         closing: false,
     };
     let result = task.serve(reader, outcomes, answers, stop).await;
+    task.count();
     // Without a farewell of its own, the connection was lost.
     task.leave(LOST);
     result
@@ -149,14 +150,19 @@ impl Task {
             self.read.reserve(READ_BYTES);
             tokio::select! {
                 count = reader.read_buf(&mut self.read), if wants_read => {
-                    if count? == 0 {
+                    let count = count?;
+                    if count == 0 {
                         return Ok(());
                     }
+                    self.service.broker().traffic().received(count);
                 }
                 written = self.writer.write_buf(&mut self.write), if !self.write.is_empty() => {
-                    if written? == 0 {
+                    let written = written?;
+                    if written == 0 {
                         return Err(io::ErrorKind::WriteZero.into());
                     }
+                    self.service.broker().traffic().sent(written);
+                    self.count();
                 }
                 _ = outcomes.recv_many(&mut answered, 1024) => {
                     if let Some(late) = simulation::late_answer() {
@@ -231,14 +237,23 @@ impl Task {
                 ReasonCode::QuotaExceeded,
                 "too many subscriptions wait for acknowledgements of their retained messages",
             ),
-            None if drained => (
-                ReasonCode::ServerShuttingDown,
-                "the node is stopping; connect to another",
-            ),
+            None if drained => {
+                let reason = match self.settings.connection.server_reference {
+                    Some(_) => ReasonCode::UseAnotherServer,
+                    None => ReasonCode::ServerShuttingDown,
+                };
+                (reason, "the node is stopping; connect to another")
+            }
             None => return,
         };
         self.connection.on_shutdown(reason, text, &mut self.effects);
         self.carry_out();
+    }
+
+    /// Adds what the connection has counted to the node's traffic.
+    pub(super) fn count(&mut self) {
+        let counters = self.connection.take_counters();
+        self.service.broker().traffic().add(&counters);
     }
 
     /// Lets the connection handle what was read, as far as it wants to.

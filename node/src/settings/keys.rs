@@ -250,6 +250,28 @@ pub static CONNECT_TIMEOUT_MS: Key = number(
     "connect_timeout_ms = 5000",
     "Time a client has to finish CONNECT, milliseconds",
 );
+/// `response_information`
+pub static RESPONSE_INFORMATION: Key = text(
+    "response_information",
+    None,
+    r#"response_information = "responses""#,
+    "Response Information for MQTT 5.0 clients that ask for it: what their response topics begin with",
+);
+/// `server_reference`
+pub static SERVER_REFERENCE: Key = text(
+    "server_reference",
+    None,
+    r#"server_reference = "node2.example.org:1883 node3.example.org:1883""#,
+    "Where MQTT 5.0 clients are sent when this node stops (Server Reference), instead of being told that it stops",
+);
+/// `sys_interval_s`
+pub static SYS_INTERVAL_S: Key = number(
+    "sys_interval_s",
+    10,
+    (0, 86_400),
+    "sys_interval_s = 10",
+    "Interval at which the topics beneath $SYS/broker are brought up to date, seconds; 0: there are none",
+);
 /// `outbound_bytes_max`
 pub static OUTBOUND_BYTES_MAX: Key = bytes(
     "outbound_bytes_max",
@@ -350,7 +372,7 @@ pub static LOG_FILTER: Key = text(
 );
 
 /// Every setting, in the order of `--help`.
-pub static KEYS: [&Key; 44] = [
+pub static KEYS: [&Key; 47] = [
     &DATA_DIR,
     &NODE_ID,
     &MQTT,
@@ -383,6 +405,9 @@ pub static KEYS: [&Key; 44] = [
     &SUBSCRIPTIONS_PER_SESSION_MAX,
     &KEEP_ALIVE_MAX_S,
     &CONNECT_TIMEOUT_MS,
+    &RESPONSE_INFORMATION,
+    &SERVER_REFERENCE,
+    &SYS_INTERVAL_S,
     &OUTBOUND_BYTES_MAX,
     &SESSION_EXPIRY_MAX_S,
     &MESSAGE_KEEP_BYTES,

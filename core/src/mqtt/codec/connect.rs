@@ -1,4 +1,4 @@
-//! CONNECT (§3.1), and that of 3.1.1.
+//! CONNECT (§3.1), that of 3.1.1, and that of 3.1, whose packets are those of 3.1.1 but for its protocol name.
 
 use super::metadata::{self, MetadataScan};
 use super::properties::{Property, PropertyReader, PropertySet};
@@ -26,27 +26,36 @@ const RESERVED: u8 = 0b0000_0001;
 /// Reads a whole CONNECT, its end included.
 ///
 /// # Errors
-/// 0x84 for another protocol name [MQTT-3.1.2-1] or level [MQTT-3.1.2-2]; 0x81 and 0x82 for what does not follow §3.1.
+/// 0x84 for another protocol name [MQTT-3.1.2-1] or level [MQTT-3.1.2-2]; 0x85 for 3.1 without a client identifier; 0x81 and
+/// 0x82 for what does not follow §3.1.
 /// Once the level is known, [`DecodeError::answer_version`] is set.
 pub(super) fn decode(mut reader: Reader) -> Result<Connect, DecodeError> {
-    let version = version(&mut reader)?;
-    after_version(&mut reader, version)
+    let (version, is_3_1) = version(&mut reader)?;
+    let connect = after_version(&mut reader, version)
         .and_then(|connect| reader.finish().map(|()| connect))
-        .map_err(|error| error.answered_in(version))
+        .map_err(|error| error.answered_in(version))?;
+    if is_3_1 && connect.client_id.is_empty() {
+        // 3.1 §3.1: at least one character, or return code 2.
+        let detail = "MQTT 3.1 without a client identifier";
+        return Err(DecodeError::new(ReasonCode::ClientIdentifierNotValid, detail).answered_in(version));
+    }
+    Ok(connect)
 }
 
-fn version(reader: &mut Reader) -> Result<ProtocolVersion, DecodeError> {
+/// The version, and whether it is 3.1.
+fn version(reader: &mut Reader) -> Result<(ProtocolVersion, bool), DecodeError> {
     let unsupported = |detail| DecodeError::new(ReasonCode::UnsupportedProtocolVersion, detail);
     let name = reader.string()?;
     if name != PROTOCOL_NAME && name != PROTOCOL_NAME_3_1 {
         return Err(unsupported("protocol name is not MQTT"));
     }
-    let unsupported = unsupported("protocol version is not 4 (MQTT 3.1.1) or 5 (MQTT 5.0)");
+    let unsupported = unsupported("protocol version is not 3 (MQTT 3.1), 4 (MQTT 3.1.1) or 5 (MQTT 5.0)");
     match reader.u8()? {
+        3 if name == PROTOCOL_NAME_3_1 => Ok((ProtocolVersion::V3, true)),
         // Older clients understand the return code of 3.1.1, newer ones are promised the CONNACK of 5.0.
         _ if name == PROTOCOL_NAME_3_1 => Err(unsupported.answered_in(ProtocolVersion::V3)),
-        4 => Ok(ProtocolVersion::V3),
-        5 => Ok(ProtocolVersion::V5),
+        4 => Ok((ProtocolVersion::V3, false)),
+        5 => Ok((ProtocolVersion::V5, false)),
         0..=3 => Err(unsupported.answered_in(ProtocolVersion::V3)),
         _ => Err(unsupported.answered_in(ProtocolVersion::V5)),
     }

@@ -1,4 +1,5 @@
-//! Wire bytes to [`Packet`] and back (§2, §3), for MQTT 5.0 and 3.1.1, as a server and as a client.
+//! Wire bytes to [`Packet`] and back (§2, §3), for MQTT 5.0 and 3.1.1, as a server and as a client. A server
+//! takes 3.1 as well, as 3.1.1.
 //!
 //! **Decoding** is strict: whatever the standard calls a Malformed Packet or a Protocol Error, and can be seen in the
 //! packet alone, ends in a [`DecodeError`] with the code to answer. What needs more than the packet is left to the
@@ -136,6 +137,7 @@ enum Role {
 /// | 0x81 | a Malformed Packet: does not parse |
 /// | 0x82 | a Protocol Error: parses, but the standard forbids it here |
 /// | 0x84 | CONNECT of another protocol or version |
+/// | 0x85 | CONNECT of MQTT 3.1 without a client identifier |
 /// | 0x94 | a topic alias of 0 |
 /// | 0x95 | longer than the limit; refused as soon as the length is known |
 /// | 0x97 | too many user properties or too much metadata |

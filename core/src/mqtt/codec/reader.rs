@@ -219,6 +219,7 @@ mod tests {
 
     /// [MQTT-1.5.4-3]: EF BB BF is U+FEFF wherever it stands and is not stripped. Other characters of every length
     /// pass.
+    /// Shows 3.1.1 [MQTT-1.5.3-3].
     #[test]
     fn keeps_text_as_it_is() {
         for text in ["", "\u{FEFF}a", "ä€𝄞", "\u{10FFFD}", "a b"] {

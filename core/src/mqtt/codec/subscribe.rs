@@ -50,7 +50,8 @@ pub(super) fn decode(reader: &mut Reader, version: ProtocolVersion) -> Result<Su
     })
 }
 
-/// 3.1.1 knows the QoS only; everything else in the byte makes the packet malformed [MQTT-3-8.3-4].
+/// 3.1.1 knows the QoS only; everything else in the byte makes the packet malformed: 3.1.1
+/// [MQTT-3.8.3-4], there printed as 3-8.3-4.
 fn filter_of_3_1_1(filter: bytes::Bytes, options: u8) -> Result<SubscribeFilter, DecodeError> {
     Ok(SubscribeFilter {
         filter,

@@ -182,6 +182,7 @@ mod tests {
 
     /// [MQTT-4.6.0-2], [MQTT-4.6.0-3]: acknowledgements leave in the order of the PUBLISHes, whatever the order of the
     /// outcomes.
+    /// Shows 3.1.1 [MQTT-4.6.0-2], [MQTT-4.6.0-3].
     #[test]
     fn leave_in_order() {
         let mut queue = AckQueue::default();

@@ -35,6 +35,7 @@ impl Connection {
                 return self.close(out);
             }
         }
+        self.counters.packets_sent += 1;
         out.push(Effect::Send(packet));
     }
 
@@ -42,9 +43,11 @@ impl Connection {
     pub(super) fn disconnect(&mut self, reason: ReasonCode, reason_string: &str, out: &mut Vec<Effect>) {
         if self.is_connected() && self.client.version == ProtocolVersion::V5 {
             let reason_string = (!reason_string.is_empty()).then(|| reason_string.to_owned());
+            let names_another = matches!(reason, ReasonCode::UseAnotherServer | ReasonCode::ServerMoved);
             let disconnect = Disconnect {
                 reason,
                 reason_string,
+                server_reference: self.settings.server_reference.clone().filter(|_| names_another),
                 ..Disconnect::default()
             };
             self.send(Packet::Disconnect(disconnect), out);

@@ -104,7 +104,10 @@ impl Connection {
         let server_keep_alive_s = self.server_keep_alive_s(connect);
         let keep_alive_s = server_keep_alive_s.unwrap_or(connect.keep_alive_s);
         let connack = match connect.version {
-            ProtocolVersion::V5 => self.connack_5(assigned, session_expiry_s, server_keep_alive_s),
+            ProtocolVersion::V5 => ConnAck {
+                response_information: self.response_information(connect),
+                ..self.connack_5(assigned, session_expiry_s, server_keep_alive_s)
+            },
             ProtocolVersion::V3 => ConnAck::default(),
         };
         self.phase = Phase::Registering(Box::new(Pending { connack, keep_alive_s }));
@@ -169,6 +172,12 @@ impl Connection {
         let max_s = self.settings.keep_alive_max_s;
         let too_long = connect.keep_alive_s == 0 || connect.keep_alive_s > max_s;
         (connect.version == ProtocolVersion::V5 && max_s < u16::MAX && too_long).then_some(max_s)
+    }
+
+    /// Response Information, for who asks [MQTT-3.1.2-28].
+    fn response_information(&self, connect: &Connect) -> Option<String> {
+        let asked = connect.request_response_information;
+        self.settings.response_information.clone().filter(|_| asked)
     }
 
     /// CONNACK of an accepted 5.0 client: what is limited or missing here, and nothing that holds anyway.

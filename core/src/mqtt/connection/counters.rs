@@ -5,6 +5,8 @@
 pub struct Counters {
     /// Control packets received, of every kind.
     pub packets_received: u64,
+    /// Control packets sent, but for messages to the client.
+    pub packets_sent: u64,
     /// PUBLISHes received.
     pub publishes_received: u64,
     /// QoS 0 PUBLISHes that were refused (topic, limit, condition): a client is not told (§4.3.1).

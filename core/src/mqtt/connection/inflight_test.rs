@@ -34,6 +34,7 @@ fn never_more_than_the_window() {
 }
 
 /// [MQTT-2.2.1-4]: never 0, never one in flight, also past 65,535.
+/// Shows [MQTT-4.3.2-1]; 3.1.1 [MQTT-2.3.1-4].
 #[test]
 fn identifiers_wrap_and_skip() {
     let mut inflight = Inflight::new(3);

@@ -337,7 +337,11 @@ impl Connection {
             (Phase::AwaitConnect, Some(version)) => {
                 self.client.version = version;
                 // 3.1.1 has no code for a malformed CONNECT: it is closed without CONNACK [MQTT-3.1.4-1].
-                if version == ProtocolVersion::V5 || error.reason == ReasonCode::UnsupportedProtocolVersion {
+                let has_return_code = matches!(
+                    error.reason,
+                    ReasonCode::UnsupportedProtocolVersion | ReasonCode::ClientIdentifierNotValid
+                );
+                if version == ProtocolVersion::V5 || has_return_code {
                     self.refuse_connect(error.reason, error.detail, out);
                 } else {
                     self.close(out);

@@ -36,6 +36,10 @@ pub struct ConnectionSettings {
     pub pending_bytes_max: usize,
     /// How assigned client identifiers begin; 16 hexadecimal digits follow.
     pub assigned_client_id_prefix: String,
+    /// Response Information for 5.0 clients that ask for it.
+    pub response_information: Option<String>,
+    /// Server Reference for 5.0 clients that are sent to another server.
+    pub server_reference: Option<String>,
 }
 
 impl Default for ConnectionSettings {
@@ -53,6 +57,8 @@ impl Default for ConnectionSettings {
             allow_anonymous: true,
             pending_bytes_max: 4 * limits::PACKET_BYTES_MAX as usize,
             assigned_client_id_prefix: "banyan-".to_owned(),
+            response_information: None,
+            server_reference: None,
         }
     }
 }

@@ -86,6 +86,7 @@ mod tests {
     use super::*;
 
     /// [MQTT-3.1.2-22]: one and a half times the Keep Alive, counted from the last packet.
+    /// Shows 3.1.1 [MQTT-3.1.2-24].
     #[test]
     fn keep_alive_is_one_and_a_half_times() {
         let mut timers = Timers::new(0, 5_000);

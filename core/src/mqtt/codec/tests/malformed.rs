@@ -62,6 +62,8 @@ fn user_property(name: &str, value: &str) -> Vec<u8> {
 }
 
 /// §2.1: type, flags and length.
+/// Shows [MQTT-3.14.1-1], [MQTT-3.15.1-1]; 3.1.1 [MQTT-2.2.2-1], [MQTT-2.2.2-2], [MQTT-3.1.0-1], [MQTT-3.1.0-2],
+/// [MQTT-3.3.1-2], [MQTT-3.3.1-4], [MQTT-3.6.1-1], [MQTT-3.8.1-1], [MQTT-3.10.1-1], [MQTT-3.14.1-1].
 #[test]
 fn fixed_header() {
     #[rustfmt::skip] // one line a row
@@ -155,6 +157,8 @@ fn too_large() {
 }
 
 /// §3.1: CONNECT of 5.0 and 3.1.1.
+/// Shows [MQTT-3.1.4-1]; 3.1.1 [MQTT-3.1.2-1], [MQTT-3.1.2-3], [MQTT-3.1.2-9], [MQTT-3.1.2-11], [MQTT-3.1.2-13],
+/// [MQTT-3.1.2-15], [MQTT-3.1.3-3], [MQTT-3.1.3-4], [MQTT-3.1.3-10], [MQTT-3.1.3-11].
 #[test]
 fn connect_packet() {
     let id = text("c");
@@ -169,7 +173,7 @@ fn connect_packet() {
         ("[MQTT-3.1.2-1] protocol name", FRESH, mqtt("mqtt", 5), 0x84),
         ("[MQTT-3.1.2-1] protocol name", FRESH, mqtt("MQTTX", 5), 0x84),
         ("[MQTT-3.1.2-1] no protocol name", FRESH, mqtt("", 5), 0x84),
-        ("[MQTT-3.1.2-2] level 3 of MQTT 3.1", FRESH, mqtt("MQIsdp", 3), 0x84),
+        ("[MQTT-3.1.2-2] name of MQTT 3.1, another level", FRESH, mqtt("MQIsdp", 4), 0x84),
         ("[MQTT-3.1.2-2] level 0", FRESH, mqtt("MQTT", 0), 0x84),
         ("[MQTT-3.1.2-2] level 3", FRESH, mqtt("MQTT", 3), 0x84),
         ("[MQTT-3.1.2-2] level 6", FRESH, mqtt("MQTT", 6), 0x84),
@@ -233,12 +237,14 @@ fn connect_packet() {
 }
 
 /// §3.1.2.2: a refused CONNECT is answered in the version it named, if that is known.
+/// Shows 3.1.1 [MQTT-3.1.2-2].
 #[test]
 fn version_of_the_answer() {
     let answer = |bytes: Vec<u8>| error(Role::Server, FRESH, &bytes, "refused CONNECT").answer_version;
     let named = |name, level| framed(0x10, &[&text(name)[..], &[level, 2, 0, 60, 0, 0, 0]].concat());
     assert_eq!(answer(named("HTTP", 5)), None);
-    assert_eq!(answer(named("MQIsdp", 3)), V3);
+    assert_eq!(answer(named("MQIsdp", 3)), V3, "no client identifier");
+    assert_eq!(answer(named("MQIsdp", 4)), V3);
     assert_eq!(answer(named("MQTT", 3)), V3);
     assert_eq!(answer(named("MQTT", 6)), V5);
     assert_eq!(answer(connect(4, 3, &[], &text("c"))), V3);
@@ -247,6 +253,7 @@ fn version_of_the_answer() {
 }
 
 /// §3.3: PUBLISH.
+/// Shows 3.1.1 [MQTT-1.5.3-1], [MQTT-1.5.3-2], [MQTT-2.3.1-1], [MQTT-3.3.2-1].
 #[test]
 fn publish_packet() {
     let many: Vec<u8> = (0..=USER_PROPERTIES_COUNT_MAX)
@@ -373,6 +380,7 @@ fn acks() {
 }
 
 /// §3.8 and §3.10: SUBSCRIBE and UNSUBSCRIBE.
+/// Shows 3.1.1 [MQTT-3.8.3-1], [MQTT-3.8.3-3], [MQTT-3.8.3-4], [MQTT-3.10.3-1], [MQTT-3.10.3-2].
 #[test]
 fn subscribe_and_unsubscribe() {
     let v5 = |options: u8| framed(0x82, &[0, 1, 0, 0, 1, b'f', options]);
@@ -405,9 +413,9 @@ fn subscribe_and_unsubscribe() {
         ("[MQTT-3.8.3-5] reserved bit 6", V5, v5(0b0100_0000), 0x81),
         ("[MQTT-3.8.3-5] reserved bit 7", V5, v5(0b1000_0001), 0x81),
         ("[MQTT-3.8.3-4] no local, shared", V5, shared(0b0000_0101), 0x82),
-        ("3.1.1 [MQTT-3-8.3-4] QoS 3", V3, v3(3), 0x81),
-        ("3.1.1 [MQTT-3-8.3-4] no local", V3, v3(0b0000_0100), 0x81),
-        ("3.1.1 [MQTT-3-8.3-4] reserved bit 7", V3, v3(0b1000_0000), 0x81),
+        ("3.1.1 [MQTT-3.8.3-4] QoS 3", V3, v3(3), 0x81),
+        ("3.1.1 [MQTT-3.8.3-4] no local", V3, v3(0b0000_0100), 0x81),
+        ("3.1.1 [MQTT-3.8.3-4] reserved bit 7", V3, v3(0b1000_0000), 0x81),
         ("subscription identifier 0 (§3.8.2.1.2)", V5, properties(&[0x0B, 0]), 0x82),
         ("subscription identifier twice (§3.8.2.1.2)", V5, properties(&[0x0B, 1, 0x0B, 2]), 0x82),
         ("subscription identifier of five bytes", V5, properties(&[0x0B, 0xFF, 0xFF, 0xFF, 0xFF, 1]), 0x81),

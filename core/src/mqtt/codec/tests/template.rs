@@ -146,6 +146,7 @@ fn a_packet_identifier_is_not_forgotten() {
     template(QoS::AtLeastOnce, &Metadata::empty(), &[]).write(None, false, &[], None, &mut BytesMut::new());
 }
 
+/// Shows [MQTT-2.2.1-2]; 3.1.1 [MQTT-2.3.1-5].
 #[test]
 #[should_panic(expected = "packet identifier Some(1) with AtMostOnce")]
 fn qos_0_has_no_packet_identifier() {

@@ -71,6 +71,7 @@ fn first_packet_is_connect() {
 }
 
 /// [MQTT-3.1.0-2]: a second CONNECT is a protocol error.
+/// Shows [MQTT-3.2.0-2].
 #[test]
 fn second_connect() {
     let mut harness = Harness::connected(V5);
@@ -106,6 +107,7 @@ fn an_identifier_is_assigned() {
 }
 
 /// 3.1.1 [MQTT-3.1.3-8]: no identifier with clean session 0 is return code 2. In 5.0 it is legal.
+/// Shows 3.1.1 [MQTT-3.1.3-7], [MQTT-3.1.3-9].
 #[test]
 fn no_identifier_for_a_session() {
     assert_refused(
@@ -155,6 +157,7 @@ fn identifiers_that_are_refused() {
 }
 
 /// [MQTT-3.1.3-5], and more than it asks for.
+/// Shows 3.1.1 [MQTT-3.1.3-5].
 #[test]
 fn identifiers_that_are_taken() {
     for client_id in ["0123456789abcdefABCDEFZ", "Zürich/+#$", &"x".repeat(256)] {
@@ -167,6 +170,7 @@ fn identifiers_that_are_taken() {
 }
 
 /// [MQTT-4.12.0-1]
+/// Shows [MQTT-4.12.0-4].
 #[test]
 fn authentication_methods_are_refused() {
     let connect = Connect {
@@ -177,6 +181,7 @@ fn authentication_methods_are_refused() {
 }
 
 /// User names are taken and ignored as long as anonymous clients are allowed.
+/// Shows [MQTT-3.1.4-2].
 #[test]
 fn credentials() {
     let named = Connect {
@@ -221,6 +226,7 @@ fn annotations_are_asked_for() {
 }
 
 /// [MQTT-3.1.4-6] and §3.1.4: what comes before CONNACK waits for it.
+/// Shows [MQTT-3.2.0-1], [MQTT-3.12.4-1].
 #[test]
 fn packets_behind_connect_wait_for_connack() {
     let mut harness = Harness::accepted(ConnectionSettings::default());
@@ -298,5 +304,48 @@ fn server_keep_alive() {
             (connack.server_keep_alive_s, harness.connection.deadline_ms()),
             (told, deadline_ms)
         );
+    }
+}
+
+/// [MQTT-3.1.2-28]: Response Information is for those who ask, and there only if it is set up.
+#[test]
+fn response_information_only_for_those_who_ask() {
+    for (setting, asks, told) in [
+        (Some("responses"), true, Some("responses")),
+        (Some("responses"), false, None),
+        (None, true, None),
+    ] {
+        let mut harness = Harness::accepted(ConnectionSettings {
+            response_information: setting.map(str::to_owned),
+            ..Default::default()
+        });
+        harness.packet(Packet::Connect(Box::new(Connect {
+            request_response_information: asks,
+            ..connect(V5)
+        })));
+        let Effect::Send(Packet::ConnAck(connack)) = &harness.register(registered())[0] else {
+            panic!()
+        };
+        assert_eq!(connack.response_information.as_deref(), told);
+    }
+}
+
+/// MQTT 3.1 is served as 3.1.1, but must name itself: return code 2.
+#[test]
+fn mqtt_3_1() {
+    for (id, refused) in [(&b"x"[..], false), (b"", true)] {
+        let mut harness = Harness::accepted(ConnectionSettings::default());
+        let mut bytes = BytesMut::from(&b"\x10\x0e\x00\x06MQIsdp\x03\x02\x00\x3c\x00"[..]);
+        bytes.extend_from_slice(&[id.len() as u8]);
+        bytes.extend_from_slice(id);
+        bytes[1] += id.len() as u8;
+        let mut out = Vec::new();
+        harness.connection.on_bytes(&mut bytes, 0, &mut out);
+        if refused {
+            assert_connack_and_close(&out, ReasonCode::ClientIdentifierNotValid);
+            assert_eq!(ReasonCode::ClientIdentifierNotValid.to_connect_return_code(), 2);
+        } else {
+            assert!(matches!(&out[..], [Effect::Authenticated(accepted)] if accepted.version == V3));
+        }
     }
 }

@@ -51,6 +51,7 @@ fn done(packet_id: u16) -> Effect {
 }
 
 /// [MQTT-4.3.1-1], [MQTT-3.3.2-4], [MQTT-3.3.2-17], [MQTT-3.3.2-6]: the message as published, with what is left of its expiry.
+/// Shows [MQTT-3.3.1-2].
 #[test]
 fn all_fields() {
     let message = Message::new("a/b", &[("timestamp", "1"), ("k", "v"), ("k", "w")]);
@@ -110,6 +111,7 @@ fn annotations() {
 }
 
 /// [MQTT-3.3.4-9], [MQTT-4.9.0-2]: the client's Receive Maximum bounds QoS 1 and 2, not QoS 0.
+/// Shows [MQTT-4.9.0-1].
 #[test]
 fn the_window() {
     let narrow = Connect {
@@ -250,6 +252,7 @@ fn shared_templates_say_the_same() {
     }
 }
 
+/// Shows [MQTT-3.2.0-1]; 3.1.1 [MQTT-3.2.0-1].
 #[test]
 fn nothing_before_connack_or_after_close() {
     let message = Message::new("a", &[]);

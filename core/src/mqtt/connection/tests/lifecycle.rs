@@ -95,6 +95,7 @@ fn server_ends_the_connection() {
 }
 
 /// §2.1.2: packets that only a server sends, or only with authentication.
+/// Shows [MQTT-4.12.0-7].
 #[test]
 fn packets_out_of_place() {
     for packet in [
@@ -123,6 +124,7 @@ fn malformed_bytes() {
 }
 
 /// 0x95 for what is larger than the Maximum Packet Size that was advertised, before its bytes are there.
+/// Shows [MQTT-3.2.2-15].
 #[test]
 fn packets_too_large() {
     let settings = ConnectionSettings {
@@ -151,4 +153,28 @@ fn disconnect_fits_into_the_packet_size_of_the_client() {
     };
     let expected = [send(Packet::Disconnect(disconnect)), lost()];
     assert_eq!(harness.packet(Packet::Auth(Auth::default())), expected);
+}
+
+/// Who is sent to another server is told which, if that is set up.
+#[test]
+fn a_server_reference() {
+    for (reason, told) in [
+        (ReasonCode::UseAnotherServer, Some("other:1883")),
+        (ReasonCode::ServerShuttingDown, None),
+    ] {
+        let settings = ConnectionSettings {
+            server_reference: Some("other:1883".to_owned()),
+            ..ConnectionSettings::default()
+        };
+        let mut harness = Harness::connected_with(settings, connect(V5));
+        let mut out = Vec::new();
+        harness.connection.on_shutdown(reason, "", &mut out);
+        let Effect::Send(Packet::Disconnect(disconnect)) = &out[0] else {
+            panic!()
+        };
+        assert_eq!(
+            (disconnect.reason, disconnect.server_reference.as_deref()),
+            (reason, told)
+        );
+    }
 }

@@ -4,6 +4,7 @@ mod connect;
 mod deliver;
 mod fuzz;
 mod lifecycle;
+mod packet_size;
 mod publish;
 mod qos_2_in;
 mod qos_2_out;

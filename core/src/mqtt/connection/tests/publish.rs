@@ -168,6 +168,7 @@ fn refusals_of_the_state() {
 }
 
 /// Contract: no leader or outcome unknown is DISCONNECT 0x89, and nothing is acknowledged, not even what waits behind.
+/// Shows 3.1.1 [MQTT-4.8.0-2].
 #[test]
 fn unavailable_is_not_acknowledged() {
     for result in [
@@ -290,6 +291,7 @@ fn malformed_conditions_are_refused_here() {
 }
 
 /// Topics that begin with `$` are read-only: 0x87; QoS 0 is dropped; 3.1.1 is acknowledged and counted.
+/// Shows 3.1.1 [MQTT-3.3.5-2].
 #[test]
 fn reserved_topics() {
     for (version, reason) in [(V5, ReasonCode::NotAuthorized), (V3, ReasonCode::Success)] {
@@ -319,6 +321,7 @@ fn topics_that_are_refused() {
 }
 
 /// [MQTT-3.3.2-2]: a wildcard in a topic name ends the connection.
+/// Shows [MQTT-4.7.0-1]; 3.1.1 [MQTT-3.3.2-2], [MQTT-4.7.1-1].
 #[test]
 fn wildcards_in_topics() {
     for name in ["+", "a/#", "a+b"] {
@@ -426,6 +429,7 @@ fn topic_aliases() {
 }
 
 /// [MQTT-3.3.2-9]: above Topic Alias Maximum is 0x94; an alias that stands for nothing is 0x82 (§3.3.4).
+/// Shows [MQTT-3.2.2-17].
 #[test]
 fn topic_aliases_that_are_wrong() {
     let alias = |name, alias| Publish {

@@ -27,6 +27,7 @@ impl Harness {
 
 /// [MQTT-4.3.3-8], [MQTT-4.3.3-11]: PUBREC once the message is applied, PUBCOMP for PUBREL. A session that ends with its
 /// connection keeps the identifier to itself.
+/// Shows [MQTT-2.2.1-5].
 #[test]
 fn the_whole_exchange() {
     for version in [V5, V3] {

@@ -67,6 +67,7 @@ fn sent(packet_id: u16) -> DeliverResult {
 }
 
 /// [MQTT-4.3.3-1], [MQTT-4.3.3-2], [MQTT-4.3.3-4]: an unused identifier, DUP 0, PUBREL for PUBREC.
+/// Shows [MQTT-2.2.1-5].
 #[test]
 fn the_whole_exchange() {
     for version in [V5, V3] {
@@ -195,39 +196,42 @@ fn steps_out_of_turn() {
 
 /// [MQTT-4.4.0-1], [MQTT-3.3.1-1], [MQTT-4.6.0-1], [MQTT-4.6.0-4]: with DUP and the same identifiers; PUBRELs at once, in the
 /// order of their PUBRECs.
+/// Shows [MQTT-4.3.3-5]; 3.1.1 [MQTT-4.4.0-1], [MQTT-4.6.0-1], [MQTT-4.6.0-4].
 #[test]
 fn resuming() {
-    let in_flight = |packet_id, qos, received| InFlight {
-        packet_id,
-        qos,
-        received,
-    };
-    let resumed = Resumed {
-        in_flight: vec![
-            in_flight(9, ExactlyOnce, true),
-            in_flight(5, AtLeastOnce, false),
-            in_flight(7, ExactlyOnce, true),
-            in_flight(6, ExactlyOnce, false),
-        ],
-        ..Resumed::default()
-    };
-    let (mut harness, effects) = Harness::resumed(V5, resumed);
-    assert_eq!(effects, [pubrel(9), pubrel(7)]);
-    let message = Message::new();
-    for (packet_id, qos) in [(5, AtLeastOnce), (6, ExactlyOnce)] {
-        let (result, publish) = harness.deliver_reserved(packet_id, &message.outgoing(AtLeastOnce));
-        let publish = publish.unwrap();
-        assert_eq!((result, publish.qos, publish.dup), (sent(packet_id), qos, true));
+    for version in [V5, ProtocolVersion::V3] {
+        let in_flight = |packet_id, qos, received| InFlight {
+            packet_id,
+            qos,
+            received,
+        };
+        let resumed = Resumed {
+            in_flight: vec![
+                in_flight(9, ExactlyOnce, true),
+                in_flight(5, AtLeastOnce, false),
+                in_flight(7, ExactlyOnce, true),
+                in_flight(6, ExactlyOnce, false),
+            ],
+            ..Resumed::default()
+        };
+        let (mut harness, effects) = Harness::resumed(version, resumed);
+        assert_eq!(effects, [pubrel(9), pubrel(7)]);
+        let message = Message::new();
+        for (packet_id, qos) in [(5, AtLeastOnce), (6, ExactlyOnce)] {
+            let (result, publish) = harness.deliver_reserved(packet_id, &message.outgoing(AtLeastOnce));
+            let publish = publish.unwrap();
+            assert_eq!((result, publish.qos, publish.dup), (sent(packet_id), qos, true));
+        }
+        assert_eq!(
+            harness.deliver_reserved(9, &message.outgoing(ExactlyOnce)),
+            (DeliverResult::NotReserved, None)
+        );
+        // New messages do not use what is in flight.
+        assert_eq!(harness.connection.reserve(AtLeastOnce), Some(8));
+        assert_eq!(harness.connection.reserve(AtLeastOnce), Some(10));
+        assert_eq!(harness.pubcomp(9), [done(9)]);
+        assert_eq!(harness.pubrec(6), [acknowledged(6, AckKind::Received)]);
     }
-    assert_eq!(
-        harness.deliver_reserved(9, &message.outgoing(ExactlyOnce)),
-        (DeliverResult::NotReserved, None)
-    );
-    // New messages do not use what is in flight.
-    assert_eq!(harness.connection.reserve(AtLeastOnce), Some(8));
-    assert_eq!(harness.connection.reserve(AtLeastOnce), Some(10));
-    assert_eq!(harness.pubcomp(9), [done(9)]);
-    assert_eq!(harness.pubrec(6), [acknowledged(6, AckKind::Received)]);
 }
 
 /// A client may acknowledge what it got before, and then it is not sent again [MQTT-4.3.3-6].

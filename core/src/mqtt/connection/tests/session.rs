@@ -69,6 +69,7 @@ fn sessions_without_end() {
 }
 
 /// [MQTT-3.2.2-2], [MQTT-3.2.2-3]: Session Present tells whether there was one; 3.1.1 §3.2.2.2 alike.
+/// Shows [MQTT-3.1.2-6]; 3.1.1 [MQTT-3.2.2-1], [MQTT-3.2.2-2], [MQTT-3.2.2-3].
 #[test]
 fn session_present() {
     for version in [V5, V3] {

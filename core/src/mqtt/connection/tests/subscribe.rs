@@ -36,6 +36,7 @@ impl Harness {
 }
 
 /// [MQTT-3.8.4-1], [MQTT-3.8.4-2], [MQTT-3.8.4-6]: SUBACK when the driver has R, with a code for each filter.
+/// Shows [MQTT-2.2.1-6].
 #[test]
 fn all_options_reach_the_driver() {
     let mut harness = Harness::connected(V5);

@@ -35,6 +35,7 @@ fn leaving(effects: &[Effect]) -> (Token, Vec<SubscriptionFilter>) {
 }
 
 /// [MQTT-3.10.4-1], [MQTT-3.10.4-5], [MQTT-3.11.3-1]: removed before UNSUBACK [MQTT-3.10.4-2].
+/// Shows [MQTT-2.2.1-6], [MQTT-3.10.4-4], [MQTT-3.10.4-6].
 #[test]
 fn unsubscribing() {
     for version in [V5, V3] {

@@ -89,6 +89,7 @@ fn wills_that_are_refused() {
 }
 
 /// [MQTT-3.1.2-8], [MQTT-3.1.2-10], [MQTT-3.14.4-3]: DISCONNECT 0x00 alone discards the will.
+/// Shows 3.1.1 [MQTT-3.1.2-8], [MQTT-3.1.2-10], [MQTT-3.14.4-3].
 #[test]
 fn a_will_is_published_unless_the_client_leaves_in_order() {
     for (reason, publishes_will) in [
