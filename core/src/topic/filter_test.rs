@@ -58,6 +58,7 @@ fn single_level_wildcard() {
     );
 }
 
+/// Shows 3.1.1 [MQTT-4.7.2-1].
 #[test]
 fn leading_wildcards_do_not_see_reserved_topics() {
     // [MQTT-4.7.2-1]
@@ -69,6 +70,7 @@ fn leading_wildcards_do_not_see_reserved_topics() {
     assert!(matches("+/$SYS", "a/$SYS"));
 }
 
+/// Shows 3.1.1 [MQTT-4.7.3-4].
 #[test]
 fn nothing_is_normalised() {
     // [MQTT-4.7.3-4]; the accounts of §4.7.3.
@@ -78,6 +80,8 @@ fn nothing_is_normalised() {
     assert!(!matches("\u{e9}", "e\u{301}"));
 }
 
+/// Shows [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.3-1], [MQTT-4.7.3-2]; 3.1.1 [MQTT-4.7.1-2], [MQTT-4.7.1-3],
+/// [MQTT-4.7.3-1], [MQTT-4.7.3-2].
 #[test]
 fn refuses_by_rule() {
     for (text, error) in [
@@ -105,6 +109,7 @@ fn refuses_by_rule() {
     );
 }
 
+/// Shows [MQTT-4.7.3-3]; 3.1.1 [MQTT-4.7.3-3].
 #[test]
 fn bounds_are_exact() {
     let longest = "a".repeat(TOPIC_BYTES_MAX);
@@ -145,6 +150,7 @@ fn levels_are_told_apart() {
 }
 
 proptest! {
+    /// Shows [MQTT-3.3.2-3]; 3.1.1 [MQTT-3.3.2-3].
     #[test]
     fn agrees_with_the_naive_matcher(filter in filter_text(), topic in topic_text()) {
         prop_assert_eq!(matches(&filter, &topic), naive_matches(&filter, &topic));

@@ -180,6 +180,7 @@ mod tests {
         }
     }
 
+    /// Shows [MQTT-4.7.3-1], [MQTT-4.7.3-2]; 3.1.1 [MQTT-4.7.3-1], [MQTT-4.7.3-2].
     #[test]
     fn refuses_by_rule() {
         for (text, error) in [
@@ -208,6 +209,7 @@ mod tests {
         );
     }
 
+    /// Shows [MQTT-4.7.3-3]; 3.1.1 [MQTT-4.7.3-3].
     #[test]
     fn bounds_are_exact() {
         let longest = "a".repeat(TOPIC_BYTES_MAX);

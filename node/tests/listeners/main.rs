@@ -49,6 +49,7 @@ fn exercise(address: SocketAddr) {
     }
 }
 
+/// Shows [MQTT-4.2.0-1]; 3.1.1 [MQTT-7.1.1-1].
 #[test]
 fn a_kind_may_have_several_listeners() {
     let node = support::Node::start_with(|settings| {

@@ -89,6 +89,7 @@ pub fn set_tls(settings: &mut Settings, files: TlsFiles) {
     });
 }
 
+/// Shows [MQTT-4.2.0-1].
 #[test]
 fn mqtt_and_http_over_either_version() {
     let secure = Secure::start();

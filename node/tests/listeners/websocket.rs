@@ -190,6 +190,7 @@ fn http(node: &Node) -> SocketAddr {
     node.server().http_addresses()[0]
 }
 
+/// Shows [MQTT-6.0.0-2]; 3.1.1 [MQTT-6.0.0-2].
 #[test]
 fn packets_may_share_or_span_messages_and_frames() {
     let node = Node::start();
@@ -232,6 +233,7 @@ fn over_tls_as_well() {
     }
 }
 
+/// Shows [MQTT-6.0.0-3], [MQTT-6.0.0-4]; 3.1.1 [MQTT-6.0.0-3], [MQTT-6.0.0-4].
 #[test]
 fn the_subprotocol_is_mqtt_or_there_is_no_connection() {
     let node = Node::start();
@@ -257,6 +259,7 @@ fn the_subprotocol_is_mqtt_or_there_is_no_connection() {
     });
 }
 
+/// Shows [MQTT-6.0.0-1]; 3.1.1 [MQTT-6.0.0-1].
 #[test]
 fn what_is_not_allowed_is_refused_with_the_code_that_says_why() {
     let node = Node::start();

@@ -106,6 +106,7 @@ fn conditions_that_make_no_sense() {
 }
 
 /// 3.1.1 has no codes: a PUBLISH that would be refused is acknowledged, and has no effect.
+/// Shows 3.1.1 [MQTT-3.3.5-2].
 #[test]
 fn refusals_towards_3_1_1_are_plain() {
     let node = Node::start();

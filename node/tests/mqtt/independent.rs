@@ -147,6 +147,7 @@ fn owned(properties: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 /// 3.1.1 at three nodes: written at one, read at the others, retained and live, deleted, unsubscribed.
+/// Shows 3.1.1 [MQTT-3.3.1-5], [MQTT-3.3.1-6], [MQTT-7.0.0-2].
 #[test]
 fn rumqttc_3_1_1() {
     let nodes = Node::three();

@@ -103,6 +103,7 @@ fn sigterm() {
 }
 
 /// Silence for one and a half times the Keep Alive ends the connection [MQTT-3.1.2-22] with 0x8D.
+/// Shows 3.1.1 [MQTT-3.1.2-24].
 #[test]
 fn keep_alive() {
     let node = Node::start();
@@ -175,6 +176,7 @@ fn receive_maximum() {
 }
 
 /// What never finishes CONNECT, or begins with something else, is closed without a word [MQTT-3.1.0-1], [MQTT-3.14.0-1].
+/// Shows 3.1.1 [MQTT-3.1.0-1].
 #[test]
 fn unfinished_connects() {
     let node = Node::start_with(|settings| settings.connect_timeout_ms = 200);

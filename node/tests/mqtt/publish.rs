@@ -12,6 +12,7 @@ const QOS: [QoS; 2] = [QoS::AtMostOnce, QoS::AtLeastOnce];
 
 /// A message reaches the subscribers of every node with the lesser of its QoS and the one granted [MQTT-3.8.4-8], in the
 /// order of its publisher [MQTT-4.6.0-5]; RETAIN is 0, since it is new to them [MQTT-3.3.1-12].
+/// Shows [MQTT-4.6.0-6]; 3.1.1 [MQTT-4.6.0-5], [MQTT-4.6.0-6].
 #[test]
 fn every_node_delivers_what_any_node_takes() {
     let nodes = Node::three();
@@ -54,6 +55,7 @@ fn every_node_delivers_what_any_node_takes() {
 
 /// QoS 0: never more than once to each subscriber, and without an answer [MQTT-4.3.1-1]. Between nodes it is best effort, so
 /// the publisher here repeats until each node has had one.
+/// Shows 3.1.1 [MQTT-4.3.1-1].
 #[test]
 fn qos_0_reaches_subscribers_of_other_nodes() {
     let nodes = Node::three();

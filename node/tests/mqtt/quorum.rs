@@ -13,6 +13,7 @@ use crate::support::{ClientExt, Node, VERSIONS, state, topic_of};
 /// Two of three nodes are stopped. CONNECT is answered 0x88 (3.1.1: 3); a connected client's write ends with DISCONNECT 0x89
 /// and no acknowledgement (3.1.1: closed); SUBSCRIBE is answered 0x83 (3.1.1: 0x80) and names `consistency=local`, which
 /// still works.
+/// Shows 3.1.1 [MQTT-4.8.0-2].
 #[test]
 fn without_a_quorum() {
     let mut nodes = Node::cluster_with::<3>(|settings| settings.write_timeout_ms = 500);

@@ -133,6 +133,7 @@ fn retain_handling() {
 
 /// Wildcards select as they do live: `+` one level, `#` the rest and its parent (§4.7.1); a filter of each shape gets
 /// exactly its topics.
+/// Shows [MQTT-3.3.2-3]; 3.1.1 [MQTT-3.3.2-3].
 #[test]
 fn filters_select_retained_messages() {
     let node = Node::start();

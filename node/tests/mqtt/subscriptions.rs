@@ -69,6 +69,7 @@ fn overlapping_subscriptions_deliver_once() {
 
 /// A SUBSCRIBE to a filter subscribed before replaces its options and identifier and sends the retained messages again
 /// [MQTT-3.8.4-3]; nothing published meanwhile is lost [MQTT-3.8.4-4], and nothing comes twice.
+/// Shows 3.1.1 [MQTT-3.8.4-3].
 #[test]
 fn a_replaced_subscription_loses_nothing() {
     let nodes = Node::three();
@@ -115,6 +116,7 @@ fn a_replaced_subscription_loses_nothing() {
 
 /// UNSUBSCRIBE: a code for each filter [MQTT-3.11.3-1], and nothing new is delivered for it [MQTT-3.10.4-2]; other
 /// subscriptions that match go on.
+/// Shows [MQTT-3.10.4-4].
 #[test]
 fn unsubscribe_stops() {
     let nodes = Node::three();

@@ -27,6 +27,7 @@ fn a_client_identifier_has_one_connection_in_the_cluster() {
     }
 }
 
+/// Shows [MQTT-3.1.2-5], [MQTT-3.1.2-6], [MQTT-3.1.3-2], [MQTT-3.2.2-3].
 #[test]
 fn a_session_resumes_on_any_node_with_what_it_missed() {
     let nodes = Node::three();
@@ -52,6 +53,7 @@ fn a_session_resumes_on_any_node_with_what_it_missed() {
 }
 
 /// [MQTT-3.1.2-4]
+/// Shows [MQTT-3.1.4-4], [MQTT-3.2.2-2].
 #[test]
 fn clean_start_begins_anew() {
     let node = Node::start();
@@ -67,6 +69,7 @@ fn clean_start_begins_anew() {
     expect_silence(&mut subscriber);
 }
 
+/// Shows [MQTT-3.1.2-23], [MQTT-4.1.0-2].
 #[test]
 fn a_session_ends_when_its_time_is_over() {
     let node = Node::start();

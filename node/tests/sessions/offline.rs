@@ -11,6 +11,7 @@ use crate::common::wait::until;
 use crate::support::{ClientExt, Node, event, payload_of, state, topic_of, with_id};
 use crate::{expect_silence, lose, next_unacknowledged, resume, session};
 
+/// Shows [MQTT-4.5.0-1].
 #[test]
 fn everything_in_order_whatever_became_of_the_topics() {
     let node = Node::start();
@@ -37,6 +38,7 @@ fn everything_in_order_whatever_became_of_the_topics() {
 }
 
 /// [MQTT-4.4.0-1]: with DUP, and the identifiers that the client knows.
+/// Shows [MQTT-3.3.1-1], [MQTT-4.3.2-2], [MQTT-4.3.2-3]; 3.1.1 [MQTT-2.3.1-4].
 #[test]
 fn what_was_in_flight_comes_again_under_its_identifier() {
     let node = Node::start();
@@ -85,6 +87,7 @@ fn only_the_latest_of_each_topic_if_asked_for() {
     expect_silence(&mut subscriber);
 }
 
+/// Shows [MQTT-3.3.4-3], [MQTT-3.3.4-4].
 #[test]
 fn options_and_identifiers_outlive_the_connection() {
     let node = Node::start();
@@ -110,6 +113,7 @@ fn options_and_identifiers_outlive_the_connection() {
     expect_silence(&mut subscriber);
 }
 
+/// Shows [MQTT-3.3.2-5].
 #[test]
 fn a_message_that_has_expired_meanwhile_does_not_come() {
     let node = Node::start();

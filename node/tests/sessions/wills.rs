@@ -56,6 +56,7 @@ fn a_will_tells_of_a_client_that_is_lost_and_of_no_other() {
 }
 
 /// [MQTT-3.1.3-9]: not if the client is back in time.
+/// Shows [MQTT-3.1.2-8].
 #[test]
 fn a_will_waits_for_its_delay_and_for_the_client() {
     let node = Node::start();
