@@ -98,6 +98,14 @@ pub struct Settings {
     pub keep_alive_max_s: u16,
     /// Time a client has to finish CONNECT, milliseconds.
     pub connect_timeout_ms: u64,
+    /// Most MQTT connections of this node at a time. 0: no limit.
+    pub connections_max: usize,
+    /// Most of them from one address. 0: no limit.
+    pub connections_per_address_max: usize,
+    /// Topic filters with wildcards are refused.
+    pub refuse_wildcard_subscriptions: bool,
+    /// Shared subscriptions are refused.
+    pub refuse_shared_subscriptions: bool,
     /// Response Information for clients that ask for it.
     pub response_information: Option<String>,
     /// Where clients are sent when this node stops.

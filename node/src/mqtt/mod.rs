@@ -3,6 +3,7 @@
 //!
 //! | module | responsibility |
 //! |---|---|
+//! | `admission` | how many connections there may be |
 //! | `task` | one connection: socket, timers, what is waited for |
 //! | `ask` | what it asks of the cluster, from CONNECT to its end |
 //! | `subscribe` | SUBSCRIBE and UNSUBSCRIBE |
@@ -10,6 +11,7 @@
 //! | `replay` | the retained messages after a SUBSCRIBE, streamed in constant memory |
 //! | [`status`] | the topics beneath `$SYS/broker` |
 
+mod admission;
 mod ask;
 mod attached;
 mod live;
@@ -24,9 +26,11 @@ use std::time::Duration;
 
 use banyan_core::limits;
 use banyan_core::mqtt::connection::settings::ConnectionSettings;
+use banyan_core::mqtt::reason::ReasonCode;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::admission::{Admission, Refused};
 use crate::net::{BoxStream, Listener};
 use crate::service::Service;
 use crate::settings::Settings;
@@ -36,6 +40,8 @@ use crate::settings::Settings;
 pub struct MqttSettings {
     /// What each connection respects.
     pub connection: Arc<ConnectionSettings>,
+    /// Counts the connections of all listeners.
+    admission: Admission,
     /// Messages that may wait for one connection, bytes.
     pub outbox_bytes_max: usize,
     /// How long a view may go unread before a stream of retained messages starts again at a newer one.
@@ -58,12 +64,15 @@ impl MqttSettings {
             connect_timeout_ms: settings.connect_timeout_ms,
             // The node does not start with a listener that would have to refuse everyone.
             allow_anonymous: true,
+            refuse_wildcards: settings.refuse_wildcard_subscriptions,
+            refuse_shared: settings.refuse_shared_subscriptions,
             response_information: settings.response_information.clone(),
             server_reference: settings.server_reference.clone(),
             ..ConnectionSettings::default()
         };
         Self {
             connection: Arc::new(connection),
+            admission: Admission::new(settings.connections_max, settings.connections_per_address_max),
             outbox_bytes_max: settings.outbound_bytes_max,
             view_lease: Duration::from_secs(settings.view_lease_s),
         }
@@ -99,9 +108,28 @@ pub async fn serve_stream(
     stream: BoxStream,
     peer: SocketAddr,
     service: Service,
-    settings: MqttSettings,
+    mut settings: MqttSettings,
     stop: CancellationToken,
 ) {
+    let _place = match settings.admission.enter(peer) {
+        Ok(place) => place,
+        Err((refused, place)) => {
+            let (reason, detail) = match refused {
+                Refused::Node => (
+                    ReasonCode::ServerBusy,
+                    "this node has no room for more connections; try another",
+                ),
+                Refused::Address => (ReasonCode::QuotaExceeded, "too many connections from this address"),
+                Refused::Unanswered => return,
+            };
+            settings.connection = Arc::new(ConnectionSettings {
+                refuse_all: Some((reason, detail)),
+                ..(*settings.connection).clone()
+            });
+            let Some(place) = place else { return };
+            place
+        }
+    };
     if let Err(error) = task::run(stream, service, settings, stop).await {
         tracing::debug!(%peer, %error, "connection ended");
     }

@@ -250,6 +250,34 @@ pub static CONNECT_TIMEOUT_MS: Key = number(
     "connect_timeout_ms = 5000",
     "Time a client has to finish CONNECT, milliseconds",
 );
+/// `connections_max`
+pub static CONNECTIONS_MAX: Key = number(
+    "connections_max",
+    0,
+    (0, 10_000_000),
+    "connections_max = 100000",
+    "MQTT connections of this node at a time; 0: as many as there are file descriptors",
+);
+/// `connections_per_address_max`
+pub static CONNECTIONS_PER_ADDRESS_MAX: Key = number(
+    "connections_per_address_max",
+    0,
+    (0, 10_000_000),
+    "connections_per_address_max = 1000",
+    "MQTT connections of this node from one address at a time; 0: no limit",
+);
+/// `refuse_wildcard_subscriptions`
+pub static REFUSE_WILDCARD_SUBSCRIPTIONS: Key = switch(
+    "refuse_wildcard_subscriptions",
+    "refuse_wildcard_subscriptions = true",
+    "Refuse topic filters with wildcards",
+);
+/// `refuse_shared_subscriptions`
+pub static REFUSE_SHARED_SUBSCRIPTIONS: Key = switch(
+    "refuse_shared_subscriptions",
+    "refuse_shared_subscriptions = true",
+    "Refuse shared subscriptions",
+);
 /// `response_information`
 pub static RESPONSE_INFORMATION: Key = text(
     "response_information",
@@ -372,7 +400,7 @@ pub static LOG_FILTER: Key = text(
 );
 
 /// Every setting, in the order of `--help`.
-pub static KEYS: [&Key; 47] = [
+pub static KEYS: [&Key; 51] = [
     &DATA_DIR,
     &NODE_ID,
     &MQTT,
@@ -405,6 +433,10 @@ pub static KEYS: [&Key; 47] = [
     &SUBSCRIPTIONS_PER_SESSION_MAX,
     &KEEP_ALIVE_MAX_S,
     &CONNECT_TIMEOUT_MS,
+    &CONNECTIONS_MAX,
+    &CONNECTIONS_PER_ADDRESS_MAX,
+    &REFUSE_WILDCARD_SUBSCRIPTIONS,
+    &REFUSE_SHARED_SUBSCRIPTIONS,
     &RESPONSE_INFORMATION,
     &SERVER_REFERENCE,
     &SYS_INTERVAL_S,

@@ -5,7 +5,7 @@ use banyan_core::mqtt::packet::{Packet, ProtocolVersion, QoS, Will};
 use banyan_core::mqtt::reason::ReasonCode;
 use bytes::Bytes;
 
-use crate::common::client::{Client, ClientError, ConnectOptions, message};
+use crate::common::client::{ANSWER_TIMEOUT, Client, ClientError, ConnectOptions, message};
 use crate::support::{ClientExt, Node, VERSIONS, event, payload_of, state};
 use crate::{NOTHING, Raw, connect_bytes, field, kept, next_unacknowledged, receive, take};
 
@@ -251,4 +251,32 @@ fn a_node_that_stops_names_another() {
     assert!(matches!(clients[1].end(), ClientError::Closed));
     drop(clients);
     node.finish_stop(stopping);
+}
+
+/// Who is one connection too many is told so, and finds a place when another has left.
+#[test]
+fn limits_of_connections() {
+    for (of_node, of_address, code) in [(2, 0, ReasonCode::ServerBusy), (0, 2, ReasonCode::QuotaExceeded)] {
+        let node = Node::start_with(|settings| {
+            settings.connections_max = of_node;
+            settings.connections_per_address_max = of_address;
+        });
+        let first = node.client("first");
+        let _second = node.client_of(V3, "second");
+        let refused = Client::connect(node.mqtt(), &ConnectOptions::v5("third"));
+        assert!(
+            matches!(refused, Err(ClientError::Refused(reason)) if reason == code),
+            "{refused:?}"
+        );
+        let refused = Client::connect(node.mqtt(), &ConnectOptions::v3("third"));
+        let unavailable = ReasonCode::ServerUnavailable; // return code 3
+        assert!(
+            matches!(refused, Err(ClientError::Refused(reason)) if reason == unavailable),
+            "{refused:?}"
+        );
+        first.disconnect();
+        crate::common::wait::until("a place", ANSWER_TIMEOUT, || {
+            Client::connect(node.mqtt(), &ConnectOptions::v5("third")).ok()
+        });
+    }
 }

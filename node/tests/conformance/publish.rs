@@ -140,3 +140,24 @@ fn an_exchange_ends_after_its_message_has_expired() {
         "it was written once, and is gone"
     );
 }
+
+/// The least and the greatest Message Expiry Interval are legal: one is over at once, the other stays for longer than a century.
+#[test]
+fn any_expiry_interval_is_legal() {
+    let node = Node::start();
+    let mut client = node.client("c");
+    for (topic, expiry_s) in [("now", 0), ("never", u32::MAX)] {
+        let mut publish = message(topic, "x", QoS::AtLeastOnce, true);
+        publish.message_expiry_s = Some(expiry_s);
+        client.put(publish);
+    }
+    client.subscribed(&at("never", QoS::AtLeastOnce));
+    let never = take(&mut client);
+    assert!(
+        never.message_expiry_s.is_some_and(|left| left > u32::MAX - 60),
+        "{never:?}"
+    );
+    crate::common::wait::until("the end of the other", crate::common::client::ANSWER_TIMEOUT, || {
+        (node.topic_status("now") == 404).then_some(())
+    });
+}

@@ -76,7 +76,10 @@ impl Connection {
             problem_information: connect.request_problem_information,
             packet_bytes_max: connect.maximum_packet_size.unwrap_or(u32::MAX),
         };
-        let checked = check(connect, self.settings.allow_anonymous);
+        let checked = match self.settings.refuse_all {
+            Some((reason, detail)) => Err(Refusal::new(reason, detail)),
+            None => check(connect, self.settings.allow_anonymous),
+        };
         let will = match checked.and_then(|()| connect.will.as_ref().map(will::check).transpose()) {
             Ok(will) => will,
             Err(Refusal(reason, detail)) => return self.refuse_connect(reason, &detail, out),
@@ -191,6 +194,8 @@ impl Connection {
             assigned_client_id: assigned.then(|| self.client.client_id.clone()), // [MQTT-3.1.3-7], [MQTT-3.2.2-16]
             topic_alias_maximum: (settings.topic_alias_maximum > 0).then_some(settings.topic_alias_maximum),
             server_keep_alive_s,
+            wildcard_subscription_available: settings.refuse_wildcards.then_some(false),
+            shared_subscription_available: settings.refuse_shared.then_some(false),
             ..ConnAck::default()
         }
     }

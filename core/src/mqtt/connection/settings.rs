@@ -1,6 +1,7 @@
 //! What a connection may be asked to respect: limits, most of which CONNACK advertises.
 
 use crate::limits;
+use crate::mqtt::reason::ReasonCode;
 
 /// Limits of one connection, the same for all connections of a listener.
 ///
@@ -36,6 +37,12 @@ pub struct ConnectionSettings {
     pub pending_bytes_max: usize,
     /// How assigned client identifiers begin; 16 hexadecimal digits follow.
     pub assigned_client_id_prefix: String,
+    /// Filters with wildcards are refused; CONNACK says so.
+    pub refuse_wildcards: bool,
+    /// Shared subscriptions are refused; CONNACK says so.
+    pub refuse_shared: bool,
+    /// Every CONNECT is refused with this code and reason string: the node has too many connections.
+    pub refuse_all: Option<(ReasonCode, &'static str)>,
     /// Response Information for 5.0 clients that ask for it.
     pub response_information: Option<String>,
     /// Server Reference for 5.0 clients that are sent to another server.
@@ -57,6 +64,9 @@ impl Default for ConnectionSettings {
             allow_anonymous: true,
             pending_bytes_max: 4 * limits::PACKET_BYTES_MAX as usize,
             assigned_client_id_prefix: "banyan-".to_owned(),
+            refuse_wildcards: false,
+            refuse_shared: false,
+            refuse_all: None,
             response_information: None,
             server_reference: None,
         }

@@ -178,6 +178,14 @@ impl Connection {
             let detail = "deliver=latest on a shared subscription, whose members get each message once";
             return Err(Refused::new(ReasonCode::ImplementationSpecificError, detail.to_owned()));
         }
+        if self.settings.refuse_shared && matches!(filter, SubscriptionFilter::Shared(_)) {
+            let detail = "shared subscriptions are turned off here".to_owned();
+            return Err(Refused::new(ReasonCode::SharedSubscriptionsNotSupported, detail));
+        }
+        if self.settings.refuse_wildcards && !filter.filter().is_exact() {
+            let detail = "filters with wildcards are turned off here".to_owned();
+            return Err(Refused::new(ReasonCode::WildcardSubscriptionsNotSupported, detail));
+        }
         let is_new = self.subscriptions.is_new(&filter);
         let subscriptions_max = self.settings.subscriptions_max;
         if is_new && self.subscriptions.count() >= subscriptions_max {

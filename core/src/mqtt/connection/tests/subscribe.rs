@@ -371,3 +371,38 @@ fn suback_fits_into_the_packet_size_of_the_client() {
     let filters: Vec<_> = std::iter::repeat_n("a+", 50).collect();
     assert_eq!(harness.subscribe(subscribe(2, &filters)), [lost()]);
 }
+
+/// What is turned off is refused filter by filter, and CONNACK says so (§3.2.2.3.11, §3.2.2.3.13). 3.1.1 [MQTT-3.8.3-2]: a server
+/// without wildcards refuses filters with some.
+#[test]
+fn wildcards_and_shared_subscriptions_can_be_turned_off() {
+    let settings = ConnectionSettings {
+        refuse_wildcards: true,
+        refuse_shared: true,
+        ..ConnectionSettings::default()
+    };
+    for version in [ProtocolVersion::V5, ProtocolVersion::V3] {
+        let mut harness = Harness::accepted(settings.clone());
+        harness.packet(Packet::Connect(Box::new(connect(version))));
+        let Effect::Send(Packet::ConnAck(connack)) = &harness.register(registered())[0] else {
+            panic!()
+        };
+        let told = (version == ProtocolVersion::V5).then_some(false);
+        assert_eq!(
+            (
+                connack.wildcard_subscription_available,
+                connack.shared_subscription_available
+            ),
+            (told, told)
+        );
+        let filters = ["a", "a/+", "#", "$share/g/a", "$share/g/#"];
+        let request = requested(&harness.subscribe(subscribe(1, &filters)));
+        assert_eq!(request.subscriptions.len(), 1);
+        let effects = harness.subscribed(request.token, SubscribeResult::Subscribed { revision: 1 });
+        let [Effect::Send(Packet::SubAck(suback))] = &effects[..] else {
+            panic!("{effects:?}")
+        };
+        let codes: Vec<_> = suback.reasons.iter().map(|reason| *reason as u8).collect();
+        assert_eq!(codes, [1, 0xA2, 0xA2, 0x9E, 0x9E], "on the wire 0x80 to 3.1.1");
+    }
+}
