@@ -102,6 +102,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// Most of them from one address. 0: no limit.
     pub connections_per_address_max: usize,
+    /// Most messages taken from one MQTT client a second. 0: no limit.
+    pub publish_rate_max: u32,
     /// Topic filters with wildcards are refused.
     pub refuse_wildcard_subscriptions: bool,
     /// Shared subscriptions are refused.

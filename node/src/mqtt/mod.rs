@@ -64,6 +64,7 @@ impl MqttSettings {
             connect_timeout_ms: settings.connect_timeout_ms,
             // The node does not start with a listener that would have to refuse everyone.
             allow_anonymous: true,
+            publish_rate_max: settings.publish_rate_max,
             refuse_wildcards: settings.refuse_wildcard_subscriptions,
             refuse_shared: settings.refuse_shared_subscriptions,
             response_information: settings.response_information.clone(),

@@ -266,6 +266,14 @@ pub static CONNECTIONS_PER_ADDRESS_MAX: Key = number(
     "connections_per_address_max = 1000",
     "MQTT connections of this node from one address at a time; 0: no limit",
 );
+/// `publish_rate_max`
+pub static PUBLISH_RATE_MAX: Key = number(
+    "publish_rate_max",
+    0,
+    (0, 1_000_000),
+    "publish_rate_max = 1000",
+    "Messages taken from one MQTT client a second; a faster one is read no faster; 0: no limit",
+);
 /// `refuse_wildcard_subscriptions`
 pub static REFUSE_WILDCARD_SUBSCRIPTIONS: Key = switch(
     "refuse_wildcard_subscriptions",
@@ -400,7 +408,7 @@ pub static LOG_FILTER: Key = text(
 );
 
 /// Every setting, in the order of `--help`.
-pub static KEYS: [&Key; 51] = [
+pub static KEYS: [&Key; 52] = [
     &DATA_DIR,
     &NODE_ID,
     &MQTT,
@@ -435,6 +443,7 @@ pub static KEYS: [&Key; 51] = [
     &CONNECT_TIMEOUT_MS,
     &CONNECTIONS_MAX,
     &CONNECTIONS_PER_ADDRESS_MAX,
+    &PUBLISH_RATE_MAX,
     &REFUSE_WILDCARD_SUBSCRIPTIONS,
     &REFUSE_SHARED_SUBSCRIPTIONS,
     &RESPONSE_INFORMATION,

@@ -75,6 +75,7 @@ impl Validation<'_> {
                     connect_timeout_ms: self.number(&keys::CONNECT_TIMEOUT_MS),
                     connections_max: self.number(&keys::CONNECTIONS_MAX) as usize,
                     connections_per_address_max: self.number(&keys::CONNECTIONS_PER_ADDRESS_MAX) as usize,
+                    publish_rate_max: self.number(&keys::PUBLISH_RATE_MAX) as u32,
                     refuse_wildcard_subscriptions: self.values.switch(&keys::REFUSE_WILDCARD_SUBSCRIPTIONS),
                     refuse_shared_subscriptions: self.values.switch(&keys::REFUSE_SHARED_SUBSCRIPTIONS),
                     response_information: self.values.text(&keys::RESPONSE_INFORMATION).map(str::to_owned),

@@ -161,3 +161,31 @@ fn any_expiry_interval_is_legal() {
         (node.topic_status("now") == 404).then_some(())
     });
 }
+
+/// With a limit on its rate a client is read no faster, and nothing of what it sends is lost or refused.
+#[test]
+fn a_client_that_is_too_fast_is_slowed() {
+    let node = Node::start_with(|settings| settings.publish_rate_max = 20);
+    let mut client = node.client("c");
+    client.follow("t");
+    let started = std::time::Instant::now();
+    for count in 1..=40 {
+        client.queue(&numbered(event("t", ""), count));
+    }
+    client.flush().expect("sent");
+    let mut acks = 0;
+    while acks < 40 {
+        match receive(&mut client) {
+            Packet::PubAck(ack) => {
+                acks += 1;
+                assert_eq!((ack.packet_id, ack.reason), (acks, ReasonCode::Success));
+            }
+            Packet::Publish(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(
+        started.elapsed() >= Duration::from_millis(950),
+        "20 at once, 20 within a second"
+    );
+}

@@ -37,7 +37,7 @@
 //! | [`deliver`], `inflight`, `aliases` | messages to the client |
 //! | `acknowledge` | what the client acknowledges and releases |
 //! | `answer` | packets on their way out, and the ways a connection ends |
-//! | `timers` | time to finish CONNECT, keep alive |
+//! | `timers`, `pace` | time to finish CONNECT, keep alive; how fast a client may publish |
 
 pub mod counters;
 pub mod deliver;
@@ -54,6 +54,7 @@ mod connect;
 mod inbound;
 mod inflight;
 mod outcome;
+mod pace;
 mod pending;
 mod properties;
 mod publish;
@@ -72,6 +73,7 @@ use self::aliases::{InboundAliases, OutboundAliases};
 use self::connect::{ClientTerms, Pending, SessionTerms};
 use self::inbound::Inbound;
 use self::inflight::Inflight;
+use self::pace::Pace;
 use self::pending::Subscriptions;
 use self::timers::{Elapsed, Timers};
 use super::codec::{DecodeError, DecodeLimits, decode};
@@ -111,6 +113,7 @@ pub struct Connection {
     client: ClientTerms,
     session: SessionTerms,
     timers: Timers,
+    pace: Pace,
     acks: AckQueue,
     inbound: Inbound,
     inbound_aliases: InboundAliases,
@@ -135,6 +138,7 @@ impl Connection {
             client: ClientTerms::unknown(),
             session: SessionTerms::default(),
             timers: Timers::new(now_ms, settings.connect_timeout_ms),
+            pace: Pace::new(settings.publish_rate_max),
             acks: AckQueue::default(),
             inbound: Inbound::default(),
             inbound_aliases: InboundAliases::default(),
@@ -196,7 +200,8 @@ impl Connection {
     }
 
     /// Whether the connection takes more bytes. While false the driver does not read from the socket: the cluster has yet to
-    /// register the client, to answer what the client sent before, or to finish a SUBSCRIBE that the next packet depends on.
+    /// register the client, to answer what the client sent before, or to finish a SUBSCRIBE that the next packet depends on; or
+    /// the client publishes faster than it may.
     #[must_use]
     pub fn wants_read(&self) -> bool {
         match self.phase {
@@ -208,7 +213,7 @@ impl Connection {
                 let awaits_quota = self.client.version == ProtocolVersion::V3 && self.acks.answers() >= receive_maximum;
                 let busy = self.acks.len() >= 2 * receive_maximum
                     || self.acks.waiting_bytes() >= self.settings.pending_bytes_max.max(1);
-                self.held.is_none() && !awaits_quota && !busy
+                self.held.is_none() && !awaits_quota && !busy && !self.pace.is_paused()
             }
         }
     }
@@ -243,6 +248,9 @@ impl Connection {
         }
         self.timers.packet_received(now_ms);
         self.counters.packets_received += 1;
+        if matches!(packet, Packet::Publish(_)) {
+            self.pace.message_received(now_ms);
+        }
         match (&self.phase, packet) {
             (Phase::AwaitConnect, Packet::Connect(connect)) => self.on_connect(&connect, out),
             // DISCONNECT must not be sent before CONNACK [MQTT-3.14.0-1].
@@ -282,17 +290,20 @@ impl Connection {
     #[must_use]
     pub fn deadline_ms(&self) -> Option<u64> {
         if self.is_closed() {
-            None
-        } else {
-            self.timers.deadline_ms()
+            return None;
         }
+        [self.timers.deadline_ms(), self.pace.deadline_ms()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    /// Lets time pass: closes a client that did not finish CONNECT in time, or that fell silent [MQTT-3.1.2-22].
+    /// Lets time pass: a client that was too fast is read again; closes one that did not finish CONNECT in time, or that fell silent [MQTT-3.1.2-22].
     pub fn on_tick(&mut self, now_ms: u64, out: &mut Vec<Effect>) {
         if self.is_closed() {
             return;
         }
+        self.pace.tick(now_ms);
         match self.timers.elapsed(now_ms, self.wants_read()) {
             None => {}
             Some(Elapsed::Connect) => self.close(out),

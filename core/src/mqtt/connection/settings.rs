@@ -37,6 +37,8 @@ pub struct ConnectionSettings {
     pub pending_bytes_max: usize,
     /// How assigned client identifiers begin; 16 hexadecimal digits follow.
     pub assigned_client_id_prefix: String,
+    /// Most PUBLISHes a second, those of a second at once; the client is read no faster. 0: no limit.
+    pub publish_rate_max: u32,
     /// Filters with wildcards are refused; CONNACK says so.
     pub refuse_wildcards: bool,
     /// Shared subscriptions are refused; CONNACK says so.
@@ -64,6 +66,7 @@ impl Default for ConnectionSettings {
             allow_anonymous: true,
             pending_bytes_max: 4 * limits::PACKET_BYTES_MAX as usize,
             assigned_client_id_prefix: "banyan-".to_owned(),
+            publish_rate_max: 0,
             refuse_wildcards: false,
             refuse_shared: false,
             refuse_all: None,

@@ -178,3 +178,25 @@ fn a_server_reference() {
         );
     }
 }
+
+/// A client that publishes faster than it may is read at the pace it may have; its silence meanwhile is not its own.
+#[test]
+fn publishing_too_fast() {
+    let settings = ConnectionSettings {
+        publish_rate_max: 2,
+        ..ConnectionSettings::default()
+    };
+    let mut harness = Harness::connected_with(settings, connect(V5));
+    for _ in 0..2 {
+        assert_eq!(harness.publish(put_qos_0("t")).len(), 1);
+    }
+    assert!(harness.connection.wants_read());
+    harness.publish(put_qos_0("t"));
+    assert!(!harness.connection.wants_read());
+    assert_eq!(harness.connection.deadline_ms(), Some(500));
+    assert_eq!(harness.tick(499), []);
+    assert!(!harness.connection.wants_read());
+    assert_eq!(harness.tick(500), []);
+    assert!(harness.connection.wants_read());
+    assert_eq!(harness.packet(Packet::PingReq), [send(Packet::PingResp)]);
+}
