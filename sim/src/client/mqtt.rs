@@ -1,6 +1,6 @@
 //! One MQTT 5 connection, packet by packet.
 //!
-//! Messages are published and received with QoS 1. Every connection asks for annotations, so that acknowledgements and
+//! Messages are published and received with QoS 1, unless a client keeps a session and its identifiers by itself. Every connection asks for annotations, so that acknowledgements and
 //! deliveries carry revisions.
 
 use std::io;
@@ -79,6 +79,12 @@ pub struct SubscribeOptions {
 pub enum Incoming {
     /// PUBACK.
     PubAck(Ack),
+    /// PUBREC.
+    PubRec(Ack),
+    /// PUBREL.
+    PubRel(Ack),
+    /// PUBCOMP.
+    PubComp(Ack),
     /// SUBACK.
     SubAck(SubAck),
     /// PUBLISH.
@@ -110,6 +116,36 @@ impl MqttClient {
         receive_maximum: Option<u16>,
         deadline: Duration,
     ) -> Result<Self, MqttError> {
+        let packet = connect_packet(client_id, receive_maximum);
+        Ok(Self::open(net, address, &packet, deadline).await?.0)
+    }
+
+    /// As [`connect`](Self::connect), to a session that outlives the connection and is resumed if it is there; whether it was
+    /// comes too.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn resume(
+        net: &dyn Net,
+        address: &str,
+        client_id: &str,
+        session_expiry_s: u32,
+        deadline: Duration,
+    ) -> Result<(Self, bool), MqttError> {
+        let mut packet = connect_packet(client_id, None);
+        if let Packet::Connect(connect) = &mut packet {
+            connect.clean_start = false;
+            connect.session_expiry_s = Some(session_expiry_s);
+        }
+        Self::open(net, address, &packet, deadline).await
+    }
+
+    async fn open(
+        net: &dyn Net,
+        address: &str,
+        connect: &Packet,
+        deadline: Duration,
+    ) -> Result<(Self, bool), MqttError> {
         let handshake = async {
             let (reader, writer) = tokio::io::split(net.connect(address).await?);
             let mut client = Self {
@@ -120,12 +156,12 @@ impl MqttClient {
                 last_packet_id: 0,
                 receive_maximum: u16::MAX,
             };
-            client.queue(&connect_packet(client_id, receive_maximum));
+            client.queue(connect);
             match client.next_packet().await? {
                 Packet::ConnAck(connack) if connack.reason.is_failure() => Err(MqttError::Refused(connack.reason)),
                 Packet::ConnAck(connack) => {
                     client.receive_maximum = connack.receive_maximum.unwrap_or(u16::MAX);
-                    Ok(client)
+                    Ok((client, connack.session_present))
                 }
                 Packet::Disconnect(Disconnect { reason, .. }) => Err(MqttError::Disconnected(reason)),
                 _ => Err(MqttError::Unexpected("instead of CONNACK")),
@@ -192,6 +228,11 @@ impl MqttClient {
         }));
     }
 
+    /// Queues a packet of any kind, under an identifier of the caller's own.
+    pub fn send(&mut self, packet: &Packet) {
+        self.queue(packet);
+    }
+
     /// Queues a PINGREQ.
     pub fn ping(&mut self) {
         self.queue(&Packet::PingReq);
@@ -223,6 +264,9 @@ impl MqttClient {
             .map_err(|_| MqttError::Timeout)??;
         match packet {
             Packet::PubAck(ack) => Ok(Incoming::PubAck(ack)),
+            Packet::PubRec(ack) => Ok(Incoming::PubRec(ack)),
+            Packet::PubRel(ack) => Ok(Incoming::PubRel(ack)),
+            Packet::PubComp(ack) => Ok(Incoming::PubComp(ack)),
             Packet::SubAck(suback) => Ok(Incoming::SubAck(suback)),
             Packet::Publish(publish) => Ok(Incoming::Message(publish)),
             Packet::PingResp => Ok(Incoming::PingResp),

@@ -1,8 +1,9 @@
 //! Where clients write what they did and saw.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Answer, Delivery, Operation, Subscription, Time};
+use super::{Answer, Delivery, Operation, Serial, Subscription, Time};
 
 /// Tells the time of the run.
 pub type Now = Arc<dyn Fn() -> Time + Send + Sync>;
@@ -16,8 +17,27 @@ pub struct History {
     pub subscriptions: Vec<Subscription>,
     /// What a client saw a node do against the protocol that it speaks.
     pub protocol_errors: Vec<ProtocolError>,
+    /// What clients with a session received, once for each time by the rules of QoS 2, in the order of arrival.
+    pub receipts: Vec<Receipt>,
+    /// By client with a session: the revision that the first SUBACK named.
+    pub moments: BTreeMap<u32, u64>,
+    /// Clients with a session that were connected at the end and had nothing more to come.
+    pub drained: Vec<u32>,
     /// Connections that a node closed because another one came with the same identifier.
     pub takeovers: u64,
+}
+
+/// A message that a client with a session took for a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// When.
+    pub at: Time,
+    /// The client.
+    pub client: u32,
+    /// The node that sent it.
+    pub node: u64,
+    /// What stood in the payload.
+    pub serial: Option<Serial>,
 }
 
 /// A node did something against the protocol that it speaks with a client.
@@ -128,6 +148,21 @@ impl Recorder {
     /// A node did something against the protocol.
     pub fn protocol_error(&self, error: ProtocolError) {
         self.lock().protocol_errors.push(error);
+    }
+
+    /// A client with a session has received a message.
+    pub fn receive(&self, receipt: Receipt) {
+        self.lock().receipts.push(receipt);
+    }
+
+    /// A client with a session is subscribed from this revision on.
+    pub fn subscribed(&self, client: u32, revision: u64) {
+        self.lock().moments.entry(client).or_insert(revision);
+    }
+
+    /// A client with a session has everything.
+    pub fn drained(&self, client: u32) {
+        self.lock().drained.push(client);
     }
 
     /// A connection was closed because another one came with the same identifier.

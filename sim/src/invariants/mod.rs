@@ -24,7 +24,10 @@
 //! | I-17 | newest timestamp wins | the log, the end |
 //! | I-18 | apply is a pure function of the log | the log, the end |
 //! | I-19 | a deleted topic stays deleted | history, the end |
+//! | I-20 | a session has everything in the end | history |
+//! | I-21 | QoS 2 is once on both hops | history |
 //! | I-22 | a publisher's writes of a topic keep their order | history |
+//! | I-23 | a session has no gap, whatever node it resumes at | history |
 //! | I-28 | a subscriber sees one moment, then everything after it in order | history |
 //! | I-42 | the vote is on disk before entries of its term | every moment |
 //! | I-45 | damage is refused, never taken for a shorter log | every moment, disks |
@@ -62,7 +65,10 @@ mod i16_states_that_were;
 mod i17_newest_wins;
 mod i18_pure_apply;
 mod i19_deleted_stays;
+mod i20_sessions_have_all;
+mod i21_exactly_once;
 mod i22_publisher_order;
+mod i23_no_gap;
 mod i28_subscriptions;
 mod i42_vote_before_entries;
 mod i45_nothing_shorter;
@@ -75,6 +81,7 @@ mod i64_bounded;
 mod protocol;
 mod quorum;
 mod refused;
+mod sessions;
 #[cfg(test)]
 mod testing;
 
@@ -114,6 +121,9 @@ impl Checker {
             Box::new(i11_linearizable::Linearizable),
             Box::new(i15_at_least::AtLeast),
             Box::new(i16_states_that_were::StatesThatWere),
+            Box::new(i21_exactly_once::ExactlyOnce),
+            Box::new(i23_no_gap::NoGap),
+            Box::new(i20_sessions_have_all::SessionsHaveAll),
             Box::new(i22_publisher_order::PublisherOrder),
             Box::new(i28_subscriptions::Subscriptions),
             Box::<i09_snapshots::Snapshots>::default(),

@@ -160,7 +160,7 @@ fn plan(seed: u64) -> Plan {
         match &mut client.behaviour {
             Behaviour::Publisher(publisher) => publisher.pause /= HURRY,
             Behaviour::Requester(requester) => requester.pause /= HURRY,
-            Behaviour::Subscriber(_) | Behaviour::Twin(_) => {}
+            Behaviour::Subscriber(_) | Behaviour::Device(_) | Behaviour::Twin(_) => {}
         }
     }
     plan

@@ -8,12 +8,14 @@
 //! | `plan` | which clients there are and how they behave |
 //! | `topics` | the topics and filters they choose from |
 //! | `calls` | one request after the other, drawn |
+//! | `device` | keeps a session: QoS 2 both ways, at any node |
 //! | `publisher` | writes over MQTT with a window, killed and resending elsewhere |
 //! | `requester` | reads, writes and lists over HTTP |
 //! | `subscriber` | follows a filter, resumes, reads slowly |
 //! | `twin` | takes the connection of another client over |
 
 mod calls;
+mod device;
 mod plan;
 mod publisher;
 mod requester;
@@ -34,7 +36,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::history::{Now, Recorder};
 
-pub use plan::{Behaviour, ClientPlan, Plan, Publisher, Requester, Subscriber, Twin, Writes};
+pub use device::{DEVICE_FILTER, SESSION_EXPIRY_S};
+pub use plan::{Behaviour, ClientPlan, Device, Plan, Publisher, Requester, Subscriber, Twin, Writes};
 pub use topics::Topics;
 
 /// Where a node listens for clients, `host:port`.
@@ -88,6 +91,7 @@ pub async fn client(plan: ClientPlan, context: Context) {
         Behaviour::Publisher(behaviour) => publisher::run(plan.client, behaviour, plan.topics, context, rng).await,
         Behaviour::Requester(behaviour) => requester::run(plan.client, behaviour, plan.topics, context, rng).await,
         Behaviour::Subscriber(behaviour) => subscriber::run(plan.client, behaviour, plan.topics, context, rng).await,
+        Behaviour::Device(behaviour) => device::run(plan.client, behaviour, context, rng).await,
         Behaviour::Twin(behaviour) => twin::run(behaviour, context, rng).await,
     }
 }
@@ -106,7 +110,7 @@ pub fn spawn(plan: &Plan, context: &Context) -> Workload {
     for one in &plan.clients {
         let task = tokio::spawn(client(one.clone(), context.clone()));
         match one.behaviour {
-            Behaviour::Subscriber(_) => subscriptions.push(task),
+            Behaviour::Subscriber(_) | Behaviour::Device(_) => subscriptions.push(task),
             Behaviour::Publisher(_) | Behaviour::Requester(_) | Behaviour::Twin(_) => requests.push(task),
         }
     }

@@ -35,6 +35,8 @@ pub enum Behaviour {
     Requester(Requester),
     /// Follows a filter.
     Subscriber(Subscriber),
+    /// Keeps a session.
+    Device(Device),
     /// Comes with another one's identifier.
     Twin(Twin),
 }
@@ -90,6 +92,19 @@ pub struct Writes {
     pub payload_bytes_max: usize,
 }
 
+/// Publishes and receives with QoS 2 in a session that it resumes at any node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Messages in flight at most.
+    pub window: usize,
+    /// Mean time between two messages.
+    pub pause: Duration,
+    /// Mean time between two ends of its connection, without a word (L2).
+    pub kill_every: Duration,
+    /// Mean time until it is back.
+    pub away: Duration,
+}
+
 /// Takes another client's connection over, in storms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Twin {
@@ -117,7 +132,7 @@ pub struct Subscriber {
 }
 
 impl Plan {
-    /// Ten clients, and with some seeds one that takes the place of another. Each special behaviour is on or off for the whole run, so that rare combinations get room.
+    /// Ten clients, three that keep a session, and with some seeds one that takes the place of another. Each special behaviour is on or off for the whole run, so that rare combinations get room.
     #[must_use]
     pub fn draw(rng: &mut impl Rng) -> Self {
         let topics = Topics {
@@ -167,6 +182,19 @@ impl Plan {
                 behaviour: Behaviour::Twin(Twin {
                     of: others[rng.random_range(0..others.len())],
                     every: seconds(rng, 5..=20),
+                }),
+            });
+        }
+        for _ in 0..3 {
+            clients.push(ClientPlan {
+                client: clients.len() as u32 + 1,
+                seed: rng.random(),
+                topics,
+                behaviour: Behaviour::Device(Device {
+                    window: rng.random_range(1..=6),
+                    pause: pause * 3,
+                    kill_every: seconds(rng, 2..=10),
+                    away: Duration::from_millis(rng.random_range(20..=2_000)),
                 }),
             });
         }

@@ -153,7 +153,7 @@ impl PublisherClient {
                 Ok(Incoming::PubAck(ack)) => self.acknowledged(node, &ack, pending),
                 Ok(Incoming::PingResp) | Err(MqttError::Timeout) => {}
                 Ok(Incoming::SubAck(_)) => return Err(MqttError::Unexpected("a SUBACK that was not asked for")),
-                Ok(Incoming::Message(_)) => return Err(MqttError::Unexpected("a message that was not asked for")),
+                Ok(_) => return Err(MqttError::Unexpected("a packet that was not asked for")),
                 Err(error) => return Err(error),
             }
         }
