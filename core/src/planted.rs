@@ -23,8 +23,14 @@ pub enum Bug {
     P07,
     /// A checkpoint's rows and its position are written one after the other.
     P08,
+    /// What is opened of a checkpoint lacks the packet identifiers of sessions.
+    P09,
     /// Tombstones are dropped while older writes may still come.
     P10,
+    /// The identifier of a QoS 2 message is not kept with it.
+    P11,
+    /// A session's cursor passes messages that are not acknowledged.
+    P12,
     /// Damage in the middle of the log is taken for its end.
     P15,
     /// A reader that lags loses changes without a word.

@@ -101,6 +101,14 @@ pub const BUGS: &[PlantedBug] = &[
         needs: &[Class::Crash],
     },
     PlantedBug {
+        id: "P09",
+        bug: Bug::P09,
+        what: "what is opened of a checkpoint lacks the packet identifiers of sessions",
+        invariants: &["I-7", "I-9", "I-21", "I-23"],
+        budget: 100,
+        needs: &[Class::Crash],
+    },
+    PlantedBug {
         id: "P10",
         bug: Bug::P10,
         what: "tombstones are dropped while older writes may still come",
@@ -108,6 +116,23 @@ pub const BUGS: &[PlantedBug] = &[
         // stopped.
         invariants: &["I-19", "I-7"],
         budget: 200,
+        needs: &[],
+    },
+    PlantedBug {
+        id: "P11",
+        bug: Bug::P11,
+        what: "the packet identifier of a QoS 2 message is not kept with it",
+        // The model keeps the identifier: with one revision too many the nodes have another state than the log gives.
+        invariants: &["I-21", "I-7"],
+        budget: 100,
+        needs: &[],
+    },
+    PlantedBug {
+        id: "P12",
+        bug: Bug::P12,
+        what: "a session's cursor passes messages that are not acknowledged",
+        invariants: &["I-23"],
+        budget: 50,
         needs: &[],
     },
     PlantedBug {
