@@ -8,11 +8,12 @@
 //! - A state that never makes a checkpoint, one that makes them at any moment, and one that is opened anew from its
 //!   checkpoints or from a copy of the other's, answer the same and end with the same rows and digest.
 //! - The digest kept is the digest of the rows, and the index rows follow from the topic rows.
+//! - Sessions, who is connected where and what is due are the same in all of them.
 
 use std::sync::{Arc, LazyLock};
 
 use banyan_core::command::{
-    BatchBuilder, BatchId, Condition, Delete, DeleteFilter, EntryBuilder, Event, Item, Operation, Put,
+    BatchBuilder, BatchId, Command, Condition, Delete, DeleteFilter, EntryBuilder, Event, Item, Operation, Put,
 };
 use banyan_core::keyspace::change::change_of_key;
 use banyan_core::keyspace::expiry::expiry_of_key;
@@ -28,6 +29,8 @@ use banyan_core::topic::{TopicFilter, TopicName};
 use bytes::Bytes;
 
 use crate::choices::Choices;
+
+mod sessions;
 
 const NODES: [u64; 2] = [1, 2];
 /// Log time of the first entry.
@@ -49,7 +52,10 @@ const CONDITIONS: [Condition; 4] = [
 static BASE: LazyLock<MemoryStore> = LazyLock::new(|| {
     let store = MemoryStore::new();
     let mut state = open(&store);
-    let operations: Vec<Operation> = ["a", "b"].into_iter().map(|name| delete(name, Some(1))).collect();
+    let commands: Vec<Command> = ["a", "b"]
+        .into_iter()
+        .map(|name| delete(name, Some(1)).into())
+        .collect();
     let mut builder = EntryBuilder::new();
     builder.push_item(&Item::OpenOrigin { node_id: 9, nonce: 9 });
     let id = BatchId {
@@ -57,7 +63,7 @@ static BASE: LazyLock<MemoryStore> = LazyLock::new(|| {
         incarnation: 1,
         sequence: 1,
     };
-    builder.push_batch(batch(id, u64::MAX, &operations));
+    builder.push_batch(batch(id, u64::MAX, &commands));
     state
         .apply(next_id(&state), &builder.finish(START_US))
         .expect("a legal entry");
@@ -128,6 +134,8 @@ struct Run {
     /// The next batch of each node.
     sequences: [u64; 2],
     incarnations: [u64; 2],
+    /// The connections of each client that there have been, the last one first.
+    fences: [[u64; 2]; sessions::CLIENTS.len()],
 }
 
 impl Run {
@@ -140,6 +148,7 @@ impl Run {
             now_us: START_US,
             sequences: [1; 2],
             incarnations: [0; 2],
+            fences: Default::default(),
         }
     }
 
@@ -210,6 +219,7 @@ impl Run {
                 self.sequences[node] = batch.id.sequence + 1;
             }
         }
+        self.note_connections();
         let mut last = None;
         for change in &applied.changes {
             let place = Some((change.revision, change.ordinal));
@@ -218,7 +228,7 @@ impl Run {
         }
     }
 
-    fn item(&self, choices: &mut Choices<'_>) -> Item {
+    fn item(&mut self, choices: &mut Choices<'_>) -> Item {
         let kind = choices.u8();
         let node = usize::from(kind & 1);
         match kind >> 1 {
@@ -232,6 +242,7 @@ impl Run {
             20..28 => Item::Compact {
                 limit: u32::from(choices.u8() & 7),
             },
+            28..36 => self.session_item(NODES[node], choices),
             _ => {
                 let form = choices.u8();
                 let id = BatchId {
@@ -244,14 +255,15 @@ impl Run {
                     },
                 };
                 let deadline_us = if form & 0xE0 == 0 { START_US } else { u64::MAX };
-                let operations: Vec<Operation> = (0..choices.below(5)).map(|_| self.operation(choices)).collect();
-                Item::Batch(batch(id, deadline_us, &operations))
+                let commands: Vec<Command> = (0..choices.below(5)).map(|_| self.command(choices)).collect();
+                Item::Batch(batch(id, deadline_us, &commands))
             }
         }
     }
 
-    fn operation(&self, choices: &mut Choices<'_>) -> Operation {
-        let (kind, form) = (choices.below(8), choices.u8());
+    /// A write or event.
+    fn operation(&self, kind: u8, choices: &mut Choices<'_>) -> Operation {
+        let form = choices.u8();
         let topic = name(choices.one_of(&NAMES));
         let publisher = Bytes::from_static(if form & 1 == 0 { b"writer" } else { b"" });
         let metadata = if form & 2 == 0 {
@@ -278,7 +290,7 @@ impl Run {
             1 => Some(u32::MAX),
             _ => None,
         };
-        match kind {
+        match kind & 7 {
             0..4 => Operation::Put(Put {
                 topic,
                 payload: Bytes::copy_from_slice(&[b'a', b'b', b'c'][..1 + choices.below(3)]),
@@ -363,6 +375,8 @@ impl Run {
             state.digest()
         });
         assert_eq!(digests, [digests[0]; 3]);
+        let sessions = self.states().map(sessions::of);
+        assert!(sessions.iter().all(|of| *of == sessions[0]), "{sessions:?}");
     }
 
     fn finish(&mut self) {
@@ -382,6 +396,7 @@ impl Run {
         let mut opened = open(&self.frozen.store);
         assert_eq!(format!("{opened:?}"), format!("{:?}", self.plain.state));
         assert_eq!(opened.membership(), self.plain.state.membership());
+        assert_eq!(sessions::of(&mut opened), sessions::of(&mut self.plain.state));
         assert_eq!(self::rows(&mut opened), rows);
     }
 }
@@ -426,13 +441,13 @@ fn delete(text: &str, timestamp_us: Option<u64>) -> Operation {
     })
 }
 
-fn batch(id: BatchId, deadline_us: u64, operations: &[Operation]) -> Bytes {
+fn batch(id: BatchId, deadline_us: u64, commands: &[Command]) -> Bytes {
     let mut builder = BatchBuilder::new();
-    operations.iter().for_each(|operation| builder.push(&operation.clone().into()));
+    commands.iter().for_each(|command| builder.push(command));
     builder.finish(id, deadline_us)
 }
 
-/// Topics, tombstones and expiries. The other indexes are whole in a store only.
+/// All but the indexes by position. Those are whole in a store only.
 fn rows(state: &mut State) -> Vec<(Bytes, Bytes)> {
     let view = state.view();
     stored_rows(view.read_view())

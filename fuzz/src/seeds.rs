@@ -451,7 +451,44 @@ fn apply() -> Vec<Vec<u8>> {
         [&open[..], &put, &[0xA0], &put, &[0xA0, 0xD0]].concat(),
         mixed,
         vec![0xF8, 0xF8, 0, 1, 0, 40, 5, 1],
+        sessions(&open),
     ]
+}
+
+/// Decisions of `apply`: two clients connect, subscribe, and are sent what is published; then all that ends a session.
+fn sessions(open: &[u8]) -> Vec<u8> {
+    // An entry with a batch of one command, and what follows of the command.
+    let entry = |command: &[u8]| [&[0, 50, 0, 0xFE, 0x20, 1][..], command, &[1]].concat();
+    let event = entry(&[7, 4, 0, 0, 8, 9, 1, b'x']);
+    let mut seed = open.to_vec();
+    for client in 0..2 {
+        // With a will and a delay, for ever; one filter that is its own, one that is shared.
+        seed.extend(entry(&[0x80, client, 0xC6, 1, b'w', 1]));
+        seed.extend(entry(&[0x87, client, 1, 1, 0, 1, 5, 1]));
+    }
+    for form in [0x03, 0x47, 0x08, 0x1B] {
+        seed.extend(&event);
+        seed.extend(entry(&[0x8A, 0, 1, form, 0, 1, 1, 0, 2, 1, 0, 1]));
+        seed.extend([0xA0, 0xE8, 0xC0]);
+    }
+    // QoS 2 twice and its release; leave taken, back again, kicked.
+    let publish = [0x8D, 1, 1, 7, 8, 0, 0, 0, 8, 9, 1, b'x', 1, 2];
+    for command in [
+        &publish[..],
+        &publish,
+        &[0x89, 1, 1, 2],
+        &[0x86, 1, 1, 1],
+        &[0x80, 1, 0xC0],
+        &[0x84, 1],
+    ] {
+        seed.extend(entry(command));
+        seed.extend([0xA0, 0xC0]);
+    }
+    // All that the leader does.
+    for kind in 0..5 {
+        seed.extend([0, 250, 0, 56, kind, 7, 0, 0, 1, 0xE8]);
+    }
+    seed
 }
 
 /// Decisions of `log_record`, a few for each form.

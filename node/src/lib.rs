@@ -30,6 +30,7 @@ pub mod components;
 pub mod consensus;
 pub mod fatal;
 pub mod http;
+mod log_limit;
 pub mod logging;
 pub mod mqtt;
 pub mod net;

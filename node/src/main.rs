@@ -26,6 +26,7 @@ use banyan_node::storage::lsm::LsmStores;
 use banyan_node::{logging, server};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
@@ -163,10 +164,11 @@ fn run_node(matches: &ArgMatches) -> Result<(), Failure> {
     let result = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         watch_signals(shutdown.clone()).map_err(Failure::other)?;
+        let reload = watch_hangup().map_err(Failure::other)?;
         if matches.get_flag(STOP_WHEN_STDIN_CLOSES) {
             watch_stdin(shutdown.clone());
         }
-        server::run(settings, components, shutdown)
+        server::run(settings, components, reload, shutdown)
             .await
             .map_err(|error| Failure::new(error.exit_code(), error))
     });
@@ -202,6 +204,19 @@ fn watch_signals(shutdown: CancellationToken) -> std::io::Result<()> {
         std::process::exit(1);
     });
     Ok(())
+}
+
+/// Each SIGHUP has the certificates read again.
+fn watch_hangup() -> std::io::Result<watch::Receiver<()>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (sender, reload) = watch::channel(());
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP: certificates are read again");
+            sender.send_replace(());
+        }
+    });
+    Ok(reload)
 }
 
 /// Begins the ordered shutdown when standard input ends. A thread, since a read of it cannot be cancelled.

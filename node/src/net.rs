@@ -1,4 +1,16 @@
 //! Listening and connecting, as one trait: TCP here, simulated links in the simulator.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | [`entrance`] | what a connection passes before it is served |
+//! | [`proxy`] | the PROXY protocol's header |
+//! | [`tls`] | certificates from files, read again when they change; mutual TLS between nodes |
+//! | [`settled`] | layers over TCP that need no flushing |
+
+pub mod entrance;
+pub mod proxy;
+pub mod settled;
+pub mod tls;
 
 use std::io;
 use std::net::SocketAddr;

@@ -4,6 +4,8 @@
 //! connected are told (DISCONNECT 0x8B) once what they had sent is acknowledged, and the cluster hears of it; leadership is handed over; Raft stops; a last
 //! checkpoint is written and the log is closed cleanly.
 
+mod listeners;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,6 +16,7 @@ use banyan_core::mqtt::reason::ReasonCode;
 use banyan_core::state::Retention;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,8 +26,7 @@ use crate::consensus::network::RaftServer;
 use crate::consensus::replica::ReplicaOpenError;
 use crate::consensus::{Replica, ReplicaSettings};
 use crate::fatal::{Fatal, FatalError};
-use crate::http::{HttpSettings, ListViews};
-use crate::net::Listener;
+use crate::http::{HttpSettings, ListViews, ServeMqtt};
 use crate::origin::{Origin, message};
 use crate::peer::{self, Lane, Peers};
 use crate::service::peer_requests::PeerRequests;
@@ -35,6 +37,8 @@ use crate::settings::{Entry, Settings};
 use crate::storage::disk::Disk;
 use crate::storage::log::LogSettings;
 use crate::{http, mqtt};
+
+use self::listeners::{Addresses, Listeners};
 
 /// How long clients may take to go when the node stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
@@ -90,13 +94,27 @@ impl RunError {
     }
 }
 
-/// Runs a node until `shutdown` is cancelled and everything is stopped in order.
+/// Runs a node until `shutdown` is cancelled and everything is stopped in order. Meanwhile `reload` has its certificates read
+/// again.
 ///
 /// # Errors
 /// It did not start, or had to stop by itself.
-pub async fn run(settings: Settings, components: Components, shutdown: CancellationToken) -> Result<(), RunError> {
+pub async fn run(
+    settings: Settings,
+    components: Components,
+    mut reload: watch::Receiver<()>,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
     let server = Server::start(settings, components).await?;
+    let reloading = async {
+        while reload.changed().await.is_ok() {
+            server.reload_certificates();
+        }
+        // Nobody can ask any more.
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
+        () = reloading => Ok(()),
         () = shutdown.cancelled() => {
             let fatal = server.fatal.clone();
             server.stop().await;
@@ -117,8 +135,8 @@ pub struct Server {
     registry: Registry,
     broker: Arc<Broker>,
     fatal: Fatal,
-    mqtt_addresses: Vec<SocketAddr>,
-    http_addresses: Vec<SocketAddr>,
+    addresses: Addresses,
+    reload: watch::Sender<()>,
     clients: TaskTracker,
     stop_clients: CancellationToken,
     stop_peers: CancellationToken,
@@ -131,18 +149,15 @@ impl Server {
     /// A listener, the log or the state could not be opened.
     pub async fn start(settings: Settings, components: Components) -> Result<Self, RunError> {
         let cluster_id = cluster_id(&settings, &*components.disk)?;
-        let peer_listener = listen(&components, "peers", &settings.peer.to_string()).await?;
-        let mqtt_listeners = listen_all(&components, "MQTT", &settings.mqtt).await?;
-        let http_listeners = listen_all(&components, "HTTP", &settings.http).await?;
-        let mqtt_addresses = addresses(&mqtt_listeners);
-        let http_addresses = addresses(&http_listeners);
+        let listeners = Listeners::open(&settings, &components).await?;
+        let addresses = listeners.addresses();
 
         let fatal = Fatal::default();
         let node_id = settings.node_id;
         let peers = Peers::new(
             node_id,
             cluster_id,
-            Arc::clone(&components.net),
+            Arc::clone(&listeners.peer_net),
             Arc::clone(&components.random),
         );
         let (origin, pending) = Origin::new(node_id, Duration::from_millis(settings.write_timeout_ms));
@@ -187,8 +202,10 @@ impl Server {
         let raft_server = RaftServer::new(replica.raft().clone(), replica.store());
         let requests = PeerRequests::new(raft_server, Arc::clone(&replica), origin.clone(), Arc::clone(&broker));
         let handler = Arc::clone(&requests);
+        let reload = watch::Sender::new(());
+        listeners.follow_certificates(&reload, &stop_peers);
         tokio::spawn(peer::serve(
-            peer_listener,
+            listeners.peer,
             node_id,
             cluster_id,
             handler,
@@ -207,11 +224,14 @@ impl Server {
         }
         pending.start(Arc::clone(&replica), peers.clone(), &components.random);
 
-        let first = |addresses: &[SocketAddr]| addresses.first().map(ToString::to_string).unwrap_or_default();
+        let first = |plain: &[SocketAddr], encrypted: &[SocketAddr]| {
+            let address = plain.first().or(encrypted.first());
+            address.map(ToString::to_string).unwrap_or_default()
+        };
         let identity = Identity {
             cluster_id,
-            mqtt_address: first(&mqtt_addresses),
-            http_address: first(&http_addresses),
+            mqtt_address: first(&addresses.mqtt, &addresses.mqtts),
+            http_address: first(&addresses.http, &addresses.https),
         };
         let service_settings = ServiceSettings {
             read_timeout: READ_TIMEOUT,
@@ -238,14 +258,28 @@ impl Server {
         requests.set_service(service.clone(), answer_page);
 
         let stop_clients = CancellationToken::new();
+        let clients = TaskTracker::new();
+        let mqtt_settings = mqtt::MqttSettings::new(&settings);
+        let serve_mqtt = {
+            let (service, settings, stop) = (service.clone(), mqtt_settings.clone(), stop_clients.clone());
+            let clients = clients.clone();
+            ServeMqtt::new(move |stream, peer| {
+                clients.spawn(mqtt::serve_stream(
+                    stream,
+                    peer,
+                    service.clone(),
+                    settings.clone(),
+                    stop.clone(),
+                ));
+            })
+        };
         let http_settings = HttpSettings {
             packet_bytes_max: settings.packet_bytes_max,
+            mqtt: Some(serve_mqtt),
             ..HttpSettings::default()
         };
         let routes = http::router(service.clone(), list_views, http_settings, stop_clients.clone());
-        let clients = TaskTracker::new();
-        let mqtt_settings = mqtt::MqttSettings::new(&settings);
-        for listener in mqtt_listeners {
+        for listener in listeners.mqtt.into_iter().chain(listeners.mqtts) {
             clients.spawn(mqtt::serve(
                 listener,
                 service.clone(),
@@ -253,7 +287,7 @@ impl Server {
                 stop_clients.clone(),
             ));
         }
-        for listener in http_listeners {
+        for listener in listeners.http.into_iter().chain(listeners.https) {
             clients.spawn(http::serve(listener, routes.clone(), stop_clients.clone()));
         }
         clients.close();
@@ -264,8 +298,8 @@ impl Server {
             registry,
             broker,
             fatal,
-            mqtt_addresses,
-            http_addresses,
+            addresses,
+            reload,
             clients,
             stop_clients,
             stop_peers,
@@ -287,13 +321,30 @@ impl Server {
     /// Where MQTT clients connect.
     #[must_use]
     pub fn mqtt_addresses(&self) -> &[SocketAddr] {
-        &self.mqtt_addresses
+        &self.addresses.mqtt
+    }
+
+    /// Where MQTT clients connect with TLS.
+    #[must_use]
+    pub fn mqtts_addresses(&self) -> &[SocketAddr] {
+        &self.addresses.mqtts
     }
 
     /// Where HTTP clients connect.
     #[must_use]
     pub fn http_addresses(&self) -> &[SocketAddr] {
-        &self.http_addresses
+        &self.addresses.http
+    }
+
+    /// Where HTTP clients connect with TLS.
+    #[must_use]
+    pub fn https_addresses(&self) -> &[SocketAddr] {
+        &self.addresses.https
+    }
+
+    /// Has the certificates read again now, rather than when their files are next looked at.
+    pub fn reload_certificates(&self) {
+        self.reload.send_replace(());
     }
 
     /// What may stop the node by itself.
@@ -418,32 +469,4 @@ fn write_synced(disk: &dyn Disk, path: &Path, text: &str) -> std::io::Result<()>
     drop(file);
     disk.rename(&temporary, path)?;
     disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
-}
-
-async fn listen(components: &Components, service: &'static str, address: &str) -> Result<Box<dyn Listener>, RunError> {
-    let bound = components.net.bind(address).await;
-    bound.map_err(|error| RunError::Listen {
-        service,
-        address: address.to_owned(),
-        error,
-    })
-}
-
-async fn listen_all(
-    components: &Components,
-    service: &'static str,
-    addresses: &[crate::settings::Address],
-) -> Result<Vec<Box<dyn Listener>>, RunError> {
-    let mut listeners = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        listeners.push(listen(components, service, &address.to_string()).await?);
-    }
-    Ok(listeners)
-}
-
-fn addresses(listeners: &[Box<dyn Listener>]) -> Vec<SocketAddr> {
-    listeners
-        .iter()
-        .filter_map(|listener| listener.local_addr().ok())
-        .collect()
 }

@@ -16,6 +16,7 @@
 //! | [`keys`] | the table of settings: name, type, default, range |
 //! | `file`, `environment`, [`flags`] | the three sources |
 //! | `value` | a value with the place it came from |
+//! | `key` | name, type and range of a setting |
 //! | `validate` | the rules that concern several settings |
 //! | [`address`] | `host:port`, and `id@host:port` |
 //! | [`data_dir`] | the data directory: one process at a time, the kept node id |
@@ -27,6 +28,7 @@ mod environment;
 mod error;
 mod file;
 pub mod flags;
+mod key;
 pub mod keys;
 mod nearest;
 mod validate;
@@ -37,6 +39,8 @@ use std::path::{Path, PathBuf};
 pub use address::{Address, Member};
 pub use error::{Problem, SettingsError};
 
+use crate::net::tls::TlsFiles;
+use crate::net::tls::clients::ClientCertificates;
 use value::{Source, Value, Values};
 
 /// The settings of one node, valid by themselves and together. Field names are the keys of the settings file.
@@ -48,12 +52,22 @@ pub struct Settings {
     pub node_id: u64,
     /// MQTT listeners.
     pub mqtt: Vec<Address>,
+    /// MQTT listeners with TLS.
+    pub mqtts: Vec<Address>,
     /// HTTP listeners; MQTT over WebSocket is served there at `/mqtt`.
     pub http: Vec<Address>,
+    /// HTTP listeners with TLS.
+    pub https: Vec<Address>,
+    /// Certificate of the listeners with TLS (`tls_…`); there if there are such listeners.
+    pub tls: Option<TlsSettings>,
+    /// Kinds of listeners whose connections begin with a PROXY protocol header.
+    pub proxy_protocol: Vec<ClientListener>,
     /// Where other nodes reach this one's Raft: the listener.
     pub peer: Address,
     /// What other nodes are told to connect to. Never port 0 or an unspecified host, unless `peer` itself has port 0.
     pub peer_advertise: Address,
+    /// What nodes prove to each other that they are nodes with: `peer_certificate`, `peer_key`, `peer_ca`.
+    pub peer_tls: Option<TlsFiles>,
     /// How the node enters a cluster at its first start. Without meaning afterwards, since membership is in the log.
     pub entry: Entry,
     /// Clients need not say who they are, also on listeners that are not on loopback.
@@ -110,6 +124,44 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Which log lines are written: `tracing` directives, such as `info,banyan_node::consensus=debug`.
     pub log_filter: String,
+}
+
+/// A kind of listener for clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientListener {
+    /// `mqtt`
+    Mqtt,
+    /// `mqtts`
+    Mqtts,
+    /// `http`
+    Http,
+    /// `https`
+    Https,
+}
+
+impl ClientListener {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::Mqtt, Self::Mqtts, Self::Http, Self::Https];
+
+    /// Its key in the settings file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt",
+            Self::Mqtts => "mqtts",
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// How listeners speak TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// `tls_certificate`, `tls_key`, and `tls_client_ca` if clients are asked for certificates.
+    pub files: TlsFiles,
+    /// `tls_client_certificates`
+    pub client_certificates: ClientCertificates,
 }
 
 /// How a node enters a cluster at its first start.

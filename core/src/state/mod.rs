@@ -7,16 +7,19 @@
 //! ```text
 //! Entry ──► apply ──┬─► rows: one topic row and its index rows per change          rows.rs
 //!                   ├─► Applied.batches, Applied.origins: answers for waiters      outcome.rs
-//!                   └─► Applied.changes: what subscribers see, in order            change.rs
+//!                   ├─► Applied.changes: what subscribers see, in order            change.rs
+//!                   └─► Applied.closed, Applied.assigned: what nodes do about it   session/closed.rs
 //! ```
 //!
 //! | file | concept |
 //! |---|---|
-//! | `apply` | entries and batches: log time, origin streams, deadlines |
+//! | `apply` | entries and batches: log time, origin streams, deadlines, who sends |
+//! | `outcome`, `change` | what is told of it: to those who asked, and to subscribers |
 //! | `put`, `delete`, `delete_filter`, `event` | one operation each |
 //! | `winner` | newest timestamp wins, exactly |
 //! | `expire`, `compact` | the leader's housekeeping |
 //! | `rows` | a topic's row with its indexes, counts and digest |
+//! | `session` | who is connected where, subscribed to what, and how far along; wills |
 //! | `messages`, `trim` | messages kept for those who have not had them, and dropped |
 //! | `waiting` | reading them, by position |
 //! | `interest` | who waits, as far as it must be known |
@@ -41,6 +44,19 @@
 //! 6. One operation takes one revision if it changes anything or is an event, otherwise none. Topics of one revision are
 //!    told apart by ordinal.
 //! 7. An expired record leaves a tombstone with the record's timestamp.
+//! 8. Each connection has a fence, greater than all before. What carries a fence that is not in force is
+//!    [`Outcome::Fenced`] and changes nothing. A client has one connection: a later one closes the former, wherever it is.
+//! 9. A session ends with its connection if its expiry is 0, else that long after it, on log time; whoever comes back later
+//!    begins anew, though nobody has ended the session yet.
+//! 10. A will is published once: when its session ends, or when its delay has passed before the client is back. One without
+//!     delay goes out with its connection, a takeover included. A clean leave-taking takes it back.
+//! 11. A QoS 2 message is published once for each packet identifier, until that is released. What was refused leaves the
+//!     identifier free.
+//! 12. A message with QoS 1 or 2 is kept while a session that has subscribed to it has its cursor before it, or while it is
+//!     on its way: by its topic as long as it is the latest, then in a row of its own. A subscription with `deliver=latest`
+//!     keeps no superseded values. Retention may drop what waits, never what is on its way.
+//! 13. A message of a shared subscription goes to one connected member that has room, in turn; else it waits. What a lost
+//!     member had goes to another, except QoS 2 in flight: that stays with the session, and ends with it.
 
 mod apply;
 mod change;
@@ -70,6 +86,8 @@ mod winner;
 
 #[cfg(test)]
 mod model_test;
+#[cfg(test)]
+mod session_model_test;
 #[cfg(test)]
 mod shared_test;
 #[cfg(test)]

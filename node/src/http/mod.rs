@@ -12,6 +12,7 @@
 //! | `sessions` | MQTT sessions: looked at and ended |
 //! | `cluster`, `health` | members; is this node alive, can it serve |
 //! | `query`, `headers`, `body`, `consistency` | what a request says |
+//! | `websocket`, `byte_stream` | MQTT over WebSocket: the upgrade, and the byte stream that it leads to |
 //! | `render`, `problem` | what an answer says |
 //! | `not_implemented` | routes that are promised but not built |
 //!
@@ -22,6 +23,7 @@
 )]
 
 mod body;
+mod byte_stream;
 mod changes;
 mod cluster;
 mod consistency;
@@ -43,6 +45,7 @@ mod sessions;
 mod stream;
 mod topics;
 mod views;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +58,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::serve::serve;
 pub use self::views::ListViews;
+pub use self::websocket::ServeMqtt;
 use crate::service::Service;
 
 /// What may be set about HTTP.
@@ -72,6 +76,8 @@ pub struct HttpSettings {
     pub list_streams_max: usize,
     /// Most change feeds open at a time.
     pub feeds_max: usize,
+    /// Who takes the connections that begin as a WebSocket at `/mqtt`; without, there are none.
+    pub mqtt: Option<ServeMqtt>,
 }
 
 impl Default for HttpSettings {
@@ -83,6 +89,7 @@ impl Default for HttpSettings {
             heartbeat: Duration::from_secs(15),
             list_streams_max: 256,
             feeds_max: 10_000,
+            mqtt: None,
         }
     }
 }
@@ -141,6 +148,7 @@ pub fn router(service: Service, views: ListViews, settings: HttpSettings, shutdo
         .route("/metrics", get(not_implemented::route))
         .route("/openapi.json", get(not_implemented::route))
         .route("/docs", get(not_implemented::route))
+        .route("/mqtt", get(websocket::upgrade))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .fallback(problem::route_not_found)

@@ -101,6 +101,7 @@ impl Task {
                 return self.connected(connecting, &authenticated, reply);
             }
             (_, Ok(Outcome::Fenced)) => self.end(ReasonCode::SessionTakenOver, ""),
+            (_, Ok(Outcome::TooLate)) => self.end(ReasonCode::ServerBusy, "the cluster was too slow; connect again"),
             (Asked::Progress, Ok(_)) => {
                 if let Some(attached) = &mut self.attached {
                     attached.committed(&mut self.connection, &self.service, &mut self.effects, &mut self.write);

@@ -16,6 +16,7 @@ mod replay;
 mod subscribe;
 mod task;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use banyan_core::mqtt::connection::settings::ConnectionSettings;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::net::Listener;
+use crate::net::{BoxStream, Listener};
 use crate::service::Service;
 use crate::settings::Settings;
 
@@ -75,12 +76,8 @@ pub async fn serve(mut listener: Box<dyn Listener>, service: Service, settings: 
         };
         match accepted {
             Ok((stream, peer)) => {
-                let task = task::run(stream, service.clone(), settings.clone(), stop.clone());
-                connections.spawn(async move {
-                    if let Err(error) = task.await {
-                        tracing::debug!(%peer, %error, "connection ended");
-                    }
-                });
+                let (service, settings, stop) = (service.clone(), settings.clone(), stop.clone());
+                connections.spawn(serve_stream(stream, peer, service, settings, stop));
             }
             Err(error) => {
                 // Out of file descriptors, or a connection reset before it was accepted: neither ends the listener.
@@ -91,4 +88,17 @@ pub async fn serve(mut listener: Box<dyn Listener>, service: Service, settings: 
     }
     connections.close();
     connections.wait().await;
+}
+
+/// Serves MQTT on one connection until it ends, or until `stop` as [`serve`] does.
+pub async fn serve_stream(
+    stream: BoxStream,
+    peer: SocketAddr,
+    service: Service,
+    settings: MqttSettings,
+    stop: CancellationToken,
+) {
+    if let Err(error) = task::run(stream, service, settings, stop).await {
+        tracing::debug!(%peer, %error, "connection ended");
+    }
 }

@@ -18,10 +18,10 @@ use tokio_util::task::TaskTracker;
 use super::connection::{self, End, Liveness, Violation};
 use super::frame::{Frame, FrameType, Status};
 use super::handshake::{self, HandshakeError};
-use super::log_limit::LogLimit;
 use super::outbox::Outbox;
 use super::stream::StreamTable;
 use super::{Lane, PeerError, PeerHandler};
+use crate::log_limit::LogLimit;
 use crate::net::{BoxStream, Listener};
 use crate::simulation;
 

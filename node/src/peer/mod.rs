@@ -22,7 +22,6 @@ mod connection;
 mod frame;
 mod handshake;
 mod incoming;
-mod log_limit;
 mod outbox;
 mod outgoing;
 #[cfg(test)]

@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use super::connection::{self, Liveness, Violation};
 use super::frame::{Frame, FrameType, Status};
 use super::handshake::{self, HandshakeError, Hello};
-use super::log_limit::LogLimit;
 use super::outbox::Outbox;
 use super::stream::{PeerStream, StreamTable};
 use super::{Lane, PeerError};
 use crate::components::Random;
+use crate::log_limit::LogLimit;
 use crate::net::{BoxStream, Net};
 
 /// Longest time to connect and shake hands.

@@ -2,124 +2,13 @@
 
 use banyan_core::limits;
 
+pub use super::key::{Key, Kind};
+use super::key::{bytes, list, number, switch, text};
+
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 const TIB: u64 = 1024 * GIB;
-
-/// One setting.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Key {
-    /// Its name in the settings file; flag and variable follow from it.
-    pub name: &'static str,
-    /// Type, range and default.
-    pub kind: Kind,
-    /// A right line of the settings file, shown beside a wrong one.
-    pub example: &'static str,
-    /// One line for `--help`.
-    pub help: &'static str,
-}
-
-/// Type, range and default of a setting.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Text, free or one of a few words.
-    Text {
-        /// None: derived from others, or required.
-        default: Option<&'static str>,
-        /// The words allowed; empty: any text.
-        choices: &'static [&'static str],
-    },
-    /// True or false; false by default.
-    Switch,
-    /// A whole number.
-    Number {
-        /// None: chosen at the first start.
-        default: Option<u64>,
-        /// Least value.
-        min: u64,
-        /// Greatest value.
-        max: u64,
-        /// Whether it counts bytes and may be written as `"64 MiB"`.
-        bytes: bool,
-    },
-    /// Texts.
-    List {
-        /// Default.
-        default: &'static [&'static str],
-    },
-}
-
-impl Key {
-    /// The flag, without its dashes: `data-dir`.
-    #[must_use]
-    pub fn flag(&self) -> String {
-        self.name.replace('_', "-")
-    }
-
-    /// The environment variable: `BANYAN_DATA_DIR`.
-    #[must_use]
-    pub fn variable(&self) -> String {
-        format!("BANYAN_{}", self.name.to_uppercase())
-    }
-}
-
-const fn text(name: &'static str, default: Option<&'static str>, example: &'static str, help: &'static str) -> Key {
-    Key {
-        name,
-        kind: Kind::Text { default, choices: &[] },
-        example,
-        help,
-    }
-}
-
-const fn switch(name: &'static str, example: &'static str, help: &'static str) -> Key {
-    Key {
-        name,
-        kind: Kind::Switch,
-        example,
-        help,
-    }
-}
-
-const fn list(name: &'static str, default: &'static [&'static str], example: &'static str, help: &'static str) -> Key {
-    Key {
-        name,
-        kind: Kind::List { default },
-        example,
-        help,
-    }
-}
-
-const fn number(name: &'static str, default: u64, range: (u64, u64), example: &'static str, help: &'static str) -> Key {
-    let kind = Kind::Number {
-        default: Some(default),
-        min: range.0,
-        max: range.1,
-        bytes: false,
-    };
-    Key {
-        name,
-        kind,
-        example,
-        help,
-    }
-}
-
-const fn bytes(name: &'static str, default: u64, range: (u64, u64), example: &'static str, help: &'static str) -> Key {
-    let kind = Kind::Number {
-        default: Some(default),
-        min: range.0,
-        max: range.1,
-        bytes: true,
-    };
-    Key {
-        name,
-        kind,
-        example,
-        help,
-    }
-}
 
 /// `data_dir`
 pub static DATA_DIR: Key = text(
@@ -147,12 +36,12 @@ pub static MQTT: Key = list(
     r#"mqtt = ["127.0.0.1:1883"]"#,
     "Addresses to serve MQTT on",
 );
-/// `mqtts`, known but not built.
+/// `mqtts`
 pub static MQTTS: Key = list(
     "mqtts",
     &[],
     r#"mqtts = ["127.0.0.1:8883"]"#,
-    "Addresses to serve MQTT over TLS on (not built yet)",
+    "Addresses to serve MQTT over TLS on",
 );
 /// `http`
 pub static HTTP: Key = list(
@@ -161,12 +50,50 @@ pub static HTTP: Key = list(
     r#"http = ["127.0.0.1:8080"]"#,
     "Addresses to serve HTTP and MQTT over WebSocket on",
 );
-/// `https`, known but not built.
+/// `https`
 pub static HTTPS: Key = list(
     "https",
     &[],
     r#"https = ["127.0.0.1:8443"]"#,
-    "Addresses to serve HTTP over TLS on (not built yet)",
+    "Addresses to serve HTTP and MQTT over WebSocket on, over TLS",
+);
+/// `tls_certificate`
+pub static TLS_CERTIFICATE: Key = text(
+    "tls_certificate",
+    None,
+    r#"tls_certificate = "/etc/banyan/server.crt""#,
+    "Certificate of `mqtts` and `https` (PEM, intermediates after it); read again when it changes",
+);
+/// `tls_key`
+pub static TLS_KEY: Key = text(
+    "tls_key",
+    None,
+    r#"tls_key = "/etc/banyan/server.key""#,
+    "Private key of `tls_certificate` (PEM)",
+);
+/// `tls_client_certificates`
+pub static TLS_CLIENT_CERTIFICATES: Key = Key {
+    name: "tls_client_certificates",
+    kind: Kind::Text {
+        default: Some("off"),
+        choices: &["off", "optional", "required"],
+    },
+    example: r#"tls_client_certificates = "required""#,
+    help: "Whether clients show a certificate on `mqtts` and `https`: off, optional or required",
+};
+/// `tls_client_ca`
+pub static TLS_CLIENT_CA: Key = text(
+    "tls_client_ca",
+    None,
+    r#"tls_client_ca = "/etc/banyan/clients-ca.crt""#,
+    "CAs of the clients' certificates (PEM)",
+);
+/// `proxy_protocol`
+pub static PROXY_PROTOCOL: Key = list(
+    "proxy_protocol",
+    &[],
+    r#"proxy_protocol = ["mqtt"]"#,
+    "Listeners behind a load balancer that sends a PROXY protocol header, version 2: mqtt, mqtts, http, https",
 );
 /// `peer`
 pub static PEER: Key = text(
@@ -181,6 +108,27 @@ pub static PEER_ADVERTISE: Key = text(
     None,
     r#"peer_advertise = "node1.example.org:7400""#,
     "Address that other nodes connect to; `peer` unless given",
+);
+/// `peer_certificate`
+pub static PEER_CERTIFICATE: Key = text(
+    "peer_certificate",
+    None,
+    r#"peer_certificate = "/etc/banyan/node.crt""#,
+    "Certificate that this node shows to other nodes (PEM, intermediates after it); read again when it changes",
+);
+/// `peer_key`
+pub static PEER_KEY: Key = text(
+    "peer_key",
+    None,
+    r#"peer_key = "/etc/banyan/node.key""#,
+    "Private key of `peer_certificate` (PEM)",
+);
+/// `peer_ca`
+pub static PEER_CA: Key = text(
+    "peer_ca",
+    None,
+    r#"peer_ca = "/etc/banyan/nodes-ca.crt""#,
+    "CA of the nodes' certificates, and of nothing else (PEM)",
 );
 /// `bootstrap`
 pub static BOOTSTRAP: Key = switch(
@@ -402,15 +350,23 @@ pub static LOG_FILTER: Key = text(
 );
 
 /// Every setting, in the order of `--help`.
-pub static KEYS: [&Key; 36] = [
+pub static KEYS: [&Key; 44] = [
     &DATA_DIR,
     &NODE_ID,
     &MQTT,
     &MQTTS,
     &HTTP,
     &HTTPS,
+    &TLS_CERTIFICATE,
+    &TLS_KEY,
+    &TLS_CLIENT_CERTIFICATES,
+    &TLS_CLIENT_CA,
+    &PROXY_PROTOCOL,
     &PEER,
     &PEER_ADVERTISE,
+    &PEER_CERTIFICATE,
+    &PEER_KEY,
+    &PEER_CA,
     &BOOTSTRAP,
     &MEMBERS,
     &JOIN,

@@ -88,7 +88,10 @@ fn every_key_is_taken_from_each_source() {
         let from_environment = told(load_from(base, &[(&key.variable(), &plain)], &[]));
         let from_flag = told(load_from(base, &[], &[&format!("--{}={plain}", key.flag())]));
         // Examples that make no sense alone are refused, but for the same reason each time.
-        let reason = |message: &str| message.split_once(": ").map(|(_, reason)| reason.to_owned());
+        let reason = |message: &str| {
+            let reasons = message.lines().filter_map(|line| line.split_once(": "));
+            reasons.map(|(_, reason)| reason.to_owned()).collect::<Vec<_>>()
+        };
         assert_eq!(reason(&from_file), reason(&from_environment), "{name}");
         assert_eq!(reason(&from_file), reason(&from_flag), "{name}");
         assert!(
@@ -216,11 +219,87 @@ fn listeners_beyond_loopback_need_consent() {
     assert_says(&refused("peer = \"10.0.0.1:7400\""), &["insecure_peers = true"]);
     settings("mqtt = [\"0.0.0.0:1883\"]\nallow_anonymous = true");
     settings("peer = \"10.0.0.1:7400\"\ninsecure_peers = true");
+    assert_says(&refused("http = [\"127.0.0.1:1883\"]"), &["two listeners"]);
+    assert_says(
+        &refused(&format!("{TLS}mqtts = [\"0.0.0.0:8883\"]")),
+        &["allow_anonymous = true"],
+    );
+    settings(&format!("peer = \"10.0.0.1:7400\"\n{PEER_TLS}"));
+}
+
+const TLS: &str = "tls_certificate = \"c\"\ntls_key = \"k\"\n";
+const PEER_TLS: &str = "peer_certificate = \"c\"\npeer_key = \"k\"\npeer_ca = \"a\"\n";
+
+#[test]
+fn listeners_with_tls_have_certificate_and_key() {
     assert_says(
         &refused("mqtts = [\"127.0.0.1:8883\"]"),
-        &["TLS listeners are not built yet"],
+        &[
+            "banyan.toml:2: `mqtts` needs `tls_certificate`; for example: tls_certificate = ",
+            "banyan.toml:2: `mqtts` needs `tls_key`",
+        ],
     );
-    assert_says(&refused("http = [\"127.0.0.1:1883\"]"), &["two listeners"]);
+    assert_says(
+        &refused("https = [\"127.0.0.1:8443\"]\ntls_certificate = \"c\""),
+        &["`https` needs `tls_key`"],
+    );
+    assert_says(
+        &refused(TLS),
+        &["`tls_certificate` is used by no listener", "`tls_key` is"],
+    );
+    let settings = settings(&format!(
+        "mqtts = [\"127.0.0.1:1\", \"[::1]:1\"]\nhttps = [\"localhost:2\"]\n{TLS}"
+    ));
+    assert_eq!((settings.mqtts.len(), settings.https.len()), (2, 1));
+    let tls = settings.tls.unwrap();
+    assert_eq!(tls.client_certificates, ClientCertificates::Off);
+    assert_eq!(tls.files.certificate, PathBuf::from("c"));
+}
+
+#[test]
+fn clients_certificates_need_a_ca() {
+    let with = |text: &str| format!("mqtts = [\"127.0.0.1:1\"]\n{TLS}{text}");
+    for asked in ["optional", "required"] {
+        let asked = format!("tls_client_certificates = \"{asked}\"\n");
+        assert_says(&refused(&with(&asked)), &["banyan.toml:5: ", "tls_client_ca = "]);
+        let tls = settings(&with(&format!("{asked}tls_client_ca = \"a\""))).tls.unwrap();
+        assert_ne!(tls.client_certificates, ClientCertificates::Off);
+        assert_says(
+            &refused(&format!("{asked}tls_client_ca = \"a\"")),
+            &["only TLS listeners"],
+        );
+    }
+    assert_says(
+        &refused(&with("tls_client_ca = \"a\"")),
+        &["`tls_client_ca` has no effect"],
+    );
+    assert_says(
+        &refused(&with("tls_client_certificates = \"yes\"")),
+        &["must be one of: off, optional, required"],
+    );
+}
+
+#[test]
+fn certificates_between_nodes_are_whole() {
+    assert_says(
+        &refused("peer_ca = \"a\""),
+        &["`peer_ca` needs `peer_certificate`", "`peer_ca` needs `peer_key`"],
+    );
+    assert_says(
+        &refused(&format!("{PEER_TLS}insecure_peers = true")),
+        &["banyan.toml:5: `insecure_peers = true` contradicts `peer_certificate`"],
+    );
+    assert_eq!(settings(PEER_TLS).peer_tls.unwrap().ca, Some(PathBuf::from("a")));
+}
+
+#[test]
+fn the_proxy_protocol_is_asked_for_by_kind() {
+    let settings = settings("proxy_protocol = [\"mqtt\", \"https\"]");
+    assert_eq!(settings.proxy_protocol, [ClientListener::Mqtt, ClientListener::Https]);
+    assert_says(
+        &refused("proxy_protocol = [\"peer\"]"),
+        &["`peer`, which is no kind of listener", "mqtt, mqtts, http, https"],
+    );
 }
 
 #[test]

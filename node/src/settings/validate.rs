@@ -1,5 +1,7 @@
 //! The rules that concern a setting's meaning, or several settings together.
 
+mod listeners;
+
 use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
@@ -30,14 +32,14 @@ struct Validation<'a> {
 impl Validation<'_> {
     fn run(mut self) -> Result<Draft, SettingsError> {
         let data_dir = self.data_dir();
-        self.refuse_unbuilt();
-        let mqtt = self.listeners(&keys::MQTT);
-        let http = self.listeners(&keys::HTTP);
+        let listeners = self.client_listeners();
+        let tls = self.tls(&listeners);
+        let proxy_protocol = self.proxy_protocol();
         let peer = self.address(&keys::PEER);
-        self.distinct_listeners(mqtt.iter().chain(&http).chain(&peer));
-        self.anonymous_only_on_loopback(&keys::MQTT, &mqtt);
-        self.anonymous_only_on_loopback(&keys::HTTP, &http);
+        self.distinct_listeners(listeners.iter().flat_map(|(_, addresses)| addresses).chain(&peer));
+        let peer_tls = self.peer_tls();
         let peer_advertise = peer.as_ref().and_then(|peer| self.peer_advertise(peer));
+        let [mqtt, mqtts, http, https] = listeners.map(|(_, addresses)| addresses);
         let (entry, node_id) = self.entry(peer_advertise.as_ref());
         let (heartbeat_ms, election_timeout_min_ms, election_timeout_max_ms) = self.election();
         let log_filter = self.log_filter();
@@ -49,9 +51,14 @@ impl Validation<'_> {
                     data_dir,
                     node_id: 0, // set by `Draft::with_node_id`, the only way out of a draft
                     mqtt,
+                    mqtts,
                     http,
+                    https,
+                    tls,
+                    proxy_protocol,
                     peer,
                     peer_advertise,
+                    peer_tls,
                     entry,
                     allow_anonymous: self.values.switch(&keys::ALLOW_ANONYMOUS),
                     insecure_peers: self.values.switch(&keys::INSECURE_PEERS),
@@ -113,18 +120,6 @@ impl Validation<'_> {
         data_dir
     }
 
-    fn refuse_unbuilt(&mut self) {
-        for (key, instead) in [(&keys::MQTTS, "mqtt"), (&keys::HTTPS, "http")] {
-            if !self.values.list(key).is_empty() {
-                let message = format!(
-                    "TLS listeners are not built yet; use `{instead}` on a loopback address or remove `{}`",
-                    key.name
-                );
-                self.problem(key, message);
-            }
-        }
-    }
-
     fn address(&mut self, key: &'static Key) -> Option<Address> {
         let parsed = Address::parse(self.values.text(key)?);
         parsed
@@ -144,42 +139,8 @@ impl Validation<'_> {
         addresses
     }
 
-    fn distinct_listeners<'a>(&mut self, addresses: impl Iterator<Item = &'a Address>) {
-        let mut seen = std::collections::BTreeSet::new();
-        for address in addresses {
-            if address.port() != 0 && !seen.insert(address) {
-                let message = format!("two listeners have the address `{address}`; give each its own port");
-                self.problems.push(Problem {
-                    place: "settings".to_owned(),
-                    message,
-                });
-            }
-        }
-    }
-
-    fn anonymous_only_on_loopback(&mut self, key: &'static Key, addresses: &[Address]) {
-        if self.values.switch(&keys::ALLOW_ANONYMOUS) {
-            return;
-        }
-        for address in addresses.iter().filter(|address| !address.is_loopback()) {
-            self.problem(
-                key,
-                format!(
-                    "`{address}` can be reached from other machines, and there are no users yet: listen on 127.0.0.1, or \
-                     write `allow_anonymous = true` to let everybody read and write"
-                ),
-            );
-        }
-    }
-
     fn peer_advertise(&mut self, peer: &Address) -> Option<Address> {
-        if !peer.is_loopback() && !self.values.switch(&keys::INSECURE_PEERS) {
-            let message = format!(
-                "`{peer}` can be reached from other machines, and certificates between nodes are not built yet: listen on \
-                 127.0.0.1, or write `insecure_peers = true` to trust everybody who reaches this port"
-            );
-            self.problem(&keys::PEER, message);
-        }
+        self.peers_prove_themselves(peer);
         if self.values.is_given(&keys::PEER_ADVERTISE) {
             let advertised = self.address(&keys::PEER_ADVERTISE)?;
             if advertised.is_unspecified() || advertised.port() == 0 {

@@ -133,6 +133,14 @@ impl Cluster {
     /// # Panics
     /// If it runs already.
     pub fn spawn(&self, index: usize) {
+        self.spawn_with(index, &[]);
+    }
+
+    /// Starts node `index` with more settings than the others, and does not wait for it.
+    ///
+    /// # Panics
+    /// If it runs already.
+    pub fn spawn_with(&self, index: usize, settings: &[(&str, &str)]) {
         let mut child = self.child(index);
         assert!(child.is_none(), "node {} runs already", self.id(index));
         let log = OpenOptions::new()
@@ -140,8 +148,11 @@ impl Cluster {
             .append(true)
             .open(self.log_file(index))
             .expect("a log file");
-        let spawned = self
-            .command(index)
+        let mut command = self.command(index);
+        for (key, value) in settings {
+            command.arg(format!("--{}", key.replace('_', "-"))).arg(value);
+        }
+        let spawned = command
             .stdin(Stdio::piped()) // closes with this process, however that ends, and the node with it
             .stdout(log.try_clone().expect("a second handle of the log file"))
             .stderr(log)
@@ -235,7 +246,8 @@ impl Cluster {
         self.signal(index, Signal::CONT);
     }
 
-    fn signal(&self, index: usize, signal: Signal) {
+    /// Sends a signal to node `index`.
+    pub fn signal(&self, index: usize, signal: Signal) {
         let id = self.pid(index).expect("the node runs");
         let pid = Pid::from_raw(id.try_into().expect("a process id")).expect("a process id");
         kill_process(pid, signal).expect("a signal");

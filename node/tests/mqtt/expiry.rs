@@ -78,7 +78,12 @@ fn waiting_for_a_slow_client_counts() {
 #[test]
 fn expiry_is_a_deletion() {
     let nodes = Node::three();
-    let mut subscribers: Vec<_> = nodes.iter().map(|node| node.annotated("subscriber")).collect();
+    let names = ["one", "two", "three"];
+    let mut subscribers: Vec<_> = nodes
+        .iter()
+        .zip(names)
+        .map(|(node, name)| node.annotated(name))
+        .collect();
     for subscriber in &mut subscribers {
         subscriber.follow("z/#");
     }

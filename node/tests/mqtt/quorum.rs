@@ -70,7 +70,8 @@ fn without_a_quorum() {
 #[test]
 fn the_first_write_after_an_idle_change_of_leader() {
     let mut nodes = Node::cluster_with::<3>(|settings| settings.write_timeout_ms = 1_000);
-    let mut clients: Vec<_> = nodes.iter().map(|node| node.client("client")).collect();
+    let names = ["one", "two", "three"];
+    let mut clients: Vec<_> = nodes.iter().zip(names).map(|(node, name)| node.client(name)).collect();
     clients[0].write("idle/0", "x");
     let idle_until = Instant::now() + Duration::from_millis(1_500);
     wait::until("idle time", Duration::from_secs(20), || {

@@ -75,17 +75,9 @@ impl Node {
             ..Settings::defaults(members[at].node_id, data.path())
         };
         change(&mut settings);
-        let components = Components {
-            clock: Arc::new(SystemClock),
-            random: Arc::new(SystemRandom),
-            net: Arc::new(Tcp),
-            disk: Arc::new(SystemDisk),
-            stores: Arc::new(LsmStores),
-            tombstone_bounds: TombstoneBounds::default(),
-        };
         let runtime = Runtime::new().expect("a runtime");
         let server = runtime
-            .block_on(Server::start(settings, components))
+            .block_on(Server::start(settings, components()))
             .expect("the node starts");
         Self {
             server: Some(server),
@@ -98,7 +90,8 @@ impl Node {
         wait::until("ready node", READY_TIMEOUT, || self.service().is_ready().ok());
     }
 
-    fn server(&self) -> &Server {
+    /// The node itself.
+    pub fn server(&self) -> &Server {
         self.server.as_ref().expect("the node runs")
     }
 
@@ -184,6 +177,18 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// What a node takes from outside: the operating system's.
+pub fn components() -> Components {
+    Components {
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+        net: Arc::new(Tcp),
+        disk: Arc::new(SystemDisk),
+        stores: Arc::new(LsmStores),
+        tombstone_bounds: TombstoneBounds::default(),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Nodes killed and started again.
 
-use std::thread;
 use std::time::Duration;
 
 use banyan_core::mqtt::reason::ReasonCode;
 
 use crate::common::client::{Client, ConnectOptions};
 use crate::common::cluster::Cluster;
+use crate::common::wait;
 use crate::support::{ClientExt, event};
 use crate::{expect_silence, next_unacknowledged, one_at_a_time, resume, resume_soon, session};
 
@@ -21,8 +21,13 @@ fn a_session_goes_on_at_another_node_when_its_own_is_killed() {
         publisher.put(event("a", payload));
     }
     subscriber.expect("a", "1");
+    subscriber.flush().unwrap();
     let unacknowledged = next_unacknowledged(&mut subscriber);
-    thread::sleep(Duration::from_millis(500)); // PUBACK of the first is committed
+    wait::until("PUBACK of the first in the state", Duration::from_secs(20), || {
+        let (_, body) = cluster.get(1, "/v1/sessions/s")?;
+        let session: banyan_api::session::Session = serde_json::from_str(&body).ok()?;
+        (session.in_flight == 2 && session.lag_messages == 0).then_some(())
+    });
     cluster.kill(0);
     let mut subscriber = resume_soon(cluster.mqtt(2), &session("s"), true);
     let again = subscriber.expect("a", "2");

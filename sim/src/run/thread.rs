@@ -58,7 +58,7 @@ pub(super) fn first_panic() -> Option<String> {
 /// Begins the line on the standard error output that tells of a panic which more panics followed.
 pub(crate) const PANIC_MARK: &str = "panic: ";
 
-/// Keeps panics for [`Outcome::violation`] instead of printing them.
+/// Keeps panics for [`crate::run::Outcome::violation`] instead of printing them.
 pub fn keep_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let text = panic.to_string().replace('\n', " ");

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{CloseReason, Closed};
-use crate::command::{BatchId, Connect};
+use crate::command::{BatchId, Connect, Will};
 use crate::keyspace::session::session_key;
 use crate::keyspace::{LiveConnection, MessagePosition, Session};
 use crate::state::{Applied, ApplyError, Outcome, State};
@@ -27,9 +27,10 @@ impl State {
             .as_ref()
             .filter(|former| !connect.clean_start && self.is_resumable(former));
         let session_present = resumed.is_some();
+        let mut due_will = None;
         let mut session = match (resumed, &former) {
             (Some(resumed), _) => {
-                self.settle_will(resumed, applied)?;
+                due_will = self.settle_will(resumed)?;
                 Session::clone(resumed)
             }
             (None, former) => {
@@ -55,7 +56,12 @@ impl State {
             self.put_will(&session.client_id, will);
         }
         let former = former.filter(|_| session_present);
+        let client_id = session.client_id.clone();
         self.replace_session(former.as_deref(), Some(session))?;
+        // Last, since the session may be among those that get it.
+        if let Some(will) = due_will {
+            self.publish_will(client_id, will, applied)?;
+        }
         Ok(Outcome::Connected { fence, session_present })
     }
 
@@ -68,11 +74,11 @@ impl State {
         }
     }
 
-    /// The client has come back: its will is published if the delay has passed or there was none, and is forgotten otherwise
-    /// [MQTT-3.1.3-9].
-    fn settle_will(&mut self, session: &Session, applied: &mut Applied) -> Result<(), ApplyError> {
+    /// The client has come back: its will is due if the delay has passed or there was none, and is forgotten otherwise
+    /// [MQTT-3.1.3-9]. Returns the will if it is to be published.
+    fn settle_will(&mut self, session: &Session) -> Result<Option<Will>, ApplyError> {
         if !session.has_will {
-            return Ok(());
+            return Ok(None);
         }
         let will = self.take_will(&session.client_id)?;
         let now_us = self.position.log_time_us;
@@ -80,10 +86,7 @@ impl State {
             Some(due_us) => due_us <= now_us,
             None => will.delay_s == 0,
         };
-        if is_due {
-            self.publish_will(session.client_id.clone(), will, applied)?;
-        }
-        Ok(())
+        Ok(Some(will).filter(|_| is_due))
     }
 }
 

@@ -141,3 +141,15 @@ fn a_retained_will_is_a_write_and_an_empty_one_a_delete() {
     lost(&mut node, connection, true);
     assert!(node.get("gone").is_none() && node.tombstone("gone").is_some());
 }
+
+#[test]
+fn it_may_be_for_the_very_session_that_is_taken_over() {
+    let mut node = Harness::new();
+    let former = node.connect_as("a", false, 60, Some(will(0))).0;
+    node.subscribe(former, "$share/g/#", 1);
+    let (connection, applied) = node.connect_as("a", false, 60, None);
+    assert_eq!((connection.present, published(&applied)), (true, 1));
+    assert_eq!(applied.assigned[0].fence, connection.fence);
+    assert_eq!(node.session("a").unwrap().assigned.len(), 1);
+    verify_interest(&mut node.state);
+}
