@@ -5,7 +5,7 @@
 //! | bytes | field |
 //! |---|---|
 //! | 1 | format version, 1 |
-//! | 1 | flags: bit 0 connected, bit 1 has a will, bit 2 the will is due some time |
+//! | 1 | flags: bit 0 connected, bit 1 has a will, bit 2 the will is due some time, bit 3 connected, and nothing is taken from the connection any more but its end |
 //! | 4 | session expiry interval, seconds |
 //! | 8 × 4 | if connected: fence, node id, incarnation of the node, connected since (µs) |
 //! | 8 | otherwise: disconnected at (µs) |
@@ -31,6 +31,7 @@ const VERSION: u8 = 1;
 const CONNECTED: u8 = 0b001;
 const HAS_WILL: u8 = 0b010;
 const WILL_DUE: u8 = 0b100;
+const LATE: u8 = 0b1000;
 
 const QOS: u8 = 0b011;
 const RECEIVED: u8 = 0b100;
@@ -84,6 +85,9 @@ pub struct LiveConnection {
     pub incarnation: u64,
     /// When it began, microseconds of log time.
     pub since_us: u64,
+    /// Something that it has sent came to the log too late, and what it sends later must not overtake that: all that is taken
+    /// from it any more is its end.
+    pub is_late: bool,
 }
 
 /// A message under a packet identifier.
@@ -149,7 +153,8 @@ impl Session {
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let flags = flag(self.connection.is_some(), CONNECTED)
             | flag(self.has_will, HAS_WILL)
-            | flag(self.will_due_us.is_some(), WILL_DUE);
+            | flag(self.will_due_us.is_some(), WILL_DUE)
+            | flag(self.connection.is_some_and(|connection| connection.is_late), LATE);
         out.extend_from_slice(&[VERSION, flags]);
         out.extend_from_slice(&self.expiry_s.to_be_bytes());
         if let Some(connection) = &self.connection {
@@ -199,16 +204,17 @@ impl Session {
     }
 
     fn read(client_id: Bytes, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let flags = reader.flags(CONNECTED | HAS_WILL | WILL_DUE)?;
+        let flags = reader.flags(CONNECTED | HAS_WILL | WILL_DUE | LATE)?;
         let is_connected = flags & CONNECTED != 0;
         let has_will = flags & HAS_WILL != 0;
         let has_due = flags & WILL_DUE != 0;
-        if has_due && (is_connected || !has_will) {
+        let is_late = flags & LATE != 0;
+        if (has_due && (is_connected || !has_will)) || (is_late && !is_connected) {
             return Err(DecodeError::Flags(flags));
         }
         let expiry_s = reader.u32()?;
         let (connection, disconnected_at_us) = if is_connected {
-            (Some(LiveConnection::read(reader)?), None)
+            (Some(LiveConnection::read(reader, is_late)?), None)
         } else {
             (None, Some(reader.u64()?))
         };
@@ -259,12 +265,13 @@ impl LiveConnection {
         }
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn read(reader: &mut Reader<'_>, is_late: bool) -> Result<Self, DecodeError> {
         Ok(Self {
             fence: reader.u64()?,
             node_id: reader.u64()?,
             incarnation: reader.u64()?,
             since_us: reader.u64()?,
+            is_late,
         })
     }
 }
@@ -340,6 +347,7 @@ mod tests {
                 node_id: 2,
                 incarnation: 3,
                 since_us: 4,
+                is_late: true,
             }),
             has_will: true,
             in_flight: vec![

@@ -127,7 +127,7 @@ impl State {
             Err(disposition) => disposition,
             // The sequence has moved on, so that the batches after this one are taken.
             Ok(()) if self.position.log_time_us > batch.deadline_us() && !planted(Bug::Late) => {
-                Disposition::Taken(vec![Outcome::TooLate; batch.count()])
+                Disposition::Taken(self.refuse_late(batch, applied)?)
             }
             // Where checkpoints fall is a replica's own affair.
             Ok(()) if planted(Bug::P07) && self.is_frozen() => {
@@ -156,6 +156,24 @@ impl State {
         Ok(())
     }
 
+    /// Refuses the commands of a batch that came too late. What their clients have sent since may be in time but must not
+    /// overtake them: nothing more is taken from those connections than that they have ended, which is never too late.
+    fn refuse_late(&mut self, batch: &Batch, applied: &mut Applied) -> Result<Vec<Outcome>, ApplyError> {
+        let mut outcomes = Vec::with_capacity(batch.count());
+        for command in batch.commands() {
+            let command = command?;
+            if matches!(command.operation, Operation::Disconnect(_)) {
+                outcomes.push(self.apply_command(command, batch.id(), applied)?);
+                continue;
+            }
+            if let Some(Sender { fence, .. }) = command.sender {
+                self.take_no_more(fence, applied)?;
+            }
+            outcomes.push(Outcome::TooLate);
+        }
+        Ok(outcomes)
+    }
+
     fn apply_command(
         &mut self,
         command: Command,
@@ -175,6 +193,9 @@ impl State {
             return Ok(Outcome::Fenced);
         };
         let client_id = client_id.clone();
+        if self.sessions.is_late(fence) && !matches!(operation, Operation::Disconnect(_)) {
+            return Ok(Outcome::TooLate);
+        }
         match (operation, packet_id) {
             (Operation::Disconnect(disconnect), _) => self.disconnect(&client_id, disconnect, applied),
             (Operation::Subscribe(subscribe), _) => self.subscribe(&client_id, &subscribe),

@@ -25,6 +25,7 @@ mod expiry;
 mod messages;
 mod origins;
 mod sessions_connect;
+mod sessions_late;
 mod sessions_messages;
 mod sessions_wills;
 mod timestamps;

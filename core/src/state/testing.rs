@@ -175,13 +175,18 @@ impl Harness {
 
     /// As [`batch`](Self::batch).
     pub(super) fn commands(&mut self, commands: &[Command]) -> (Vec<Outcome>, Applied) {
+        self.commands_until(u64::MAX, commands)
+    }
+
+    /// As [`batch`](Self::batch), with a deadline.
+    pub(super) fn commands_until(&mut self, deadline_us: u64, commands: &[Command]) -> (Vec<Outcome>, Applied) {
         self.sequence += 1;
         let id = BatchId {
             node_id: NODE,
             incarnation: 1,
             sequence: self.sequence,
         };
-        let applied = self.items(&[Item::Batch(command_batch(id, u64::MAX, commands))]);
+        let applied = self.items(&[Item::Batch(command_batch(id, deadline_us, commands))]);
         let [
             BatchOutcome {
                 disposition: Disposition::Taken(outcomes),

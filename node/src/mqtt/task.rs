@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use banyan_core::mqtt::connection::Connection;
 use banyan_core::mqtt::connection::effect::{Effect, SubscribeRequest};
+use banyan_core::mqtt::packet::QoS;
 use banyan_core::mqtt::reason::ReasonCode;
 use bytes::BytesMut;
 use futures_util::StreamExt;
@@ -32,8 +33,11 @@ use crate::simulation;
 pub(super) const WRITE_BYTES_TARGET: usize = 64 * 1024;
 /// The client is read no further while it leaves this many bytes unread itself.
 const WRITE_BYTES_MAX: usize = 4 * WRITE_BYTES_TARGET;
-/// SUBSCRIBEs whose retained messages have yet to be sent: the client is read no further meanwhile.
+/// SUBSCRIBEs whose retained messages have yet to be sent: the client is read no further meanwhile, unless they wait for
+/// what it has to say.
 const REPLAYS_MAX: usize = 8;
+/// As many must not wait for a client that acknowledges nothing.
+const REPLAYS_WAITING_MAX: usize = 4096;
 /// Room made for one read from the socket.
 const READ_BYTES: usize = 16 * 1024;
 /// How long a client may take to read the last bytes before its connection is cut.
@@ -188,10 +192,16 @@ impl Task {
 
     /// Whether to take more from the client: not while it does not take what it is sent.
     fn wants_read(&self) -> bool {
+        // With its window full, only acknowledgements let the replays go on.
+        let has_room = self.connection.can_deliver(QoS::AtLeastOnce);
+        let replays_max = if has_room { REPLAYS_MAX } else { REPLAYS_WAITING_MAX };
+        self.connection.wants_read() && self.write.len() < WRITE_BYTES_MAX && self.replay_count() < replays_max
+    }
+
+    /// What the client has asked for and has not got in full.
+    fn replay_count(&self) -> usize {
         let replays = self.attached.as_ref().map_or(0, Attached::replay_count);
-        self.connection.wants_read()
-            && self.write.len() < WRITE_BYTES_MAX
-            && replays + self.subscribing.len() + self.asked.len() < REPLAYS_MAX
+        replays + self.subscribing.len() + self.asked.len()
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -217,6 +227,10 @@ impl Task {
         let drained = draining.is_some_and(|until| !is_waiting || Instant::now() >= until);
         let (reason, text) = match asked {
             Some(reason) => (reason, explanation(reason)),
+            None if self.replay_count() >= REPLAYS_WAITING_MAX => (
+                ReasonCode::QuotaExceeded,
+                "too many subscriptions wait for acknowledgements of their retained messages",
+            ),
             None if drained => (
                 ReasonCode::ServerShuttingDown,
                 "the node is stopping; connect to another",

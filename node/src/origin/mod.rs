@@ -21,11 +21,12 @@ mod stream;
 #[cfg(test)]
 mod stream_test;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use banyan_core::command::Command;
+use banyan_core::command::{Command, Operation};
 use banyan_core::planted::{Bug, planted};
 use banyan_core::state::{BatchOutcome, OriginOpened, StateView};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -84,7 +85,26 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     waiting: Vec<Queued>,
+    /// Connections of which a command was given up before a leader had it. What they have sent after it must not overtake
+    /// it: nothing more is taken from them than their end.
+    cut_off: BTreeSet<u64>,
     closed: bool,
+}
+
+impl Queue {
+    /// Whether `command` may go behind all that its connection has sent before.
+    fn admits(&mut self, command: &Command) -> bool {
+        let Some(sender) = command.sender.filter(|_| !self.cut_off.is_empty()) else {
+            return true;
+        };
+        match command.operation {
+            Operation::Disconnect(_) => {
+                self.cut_off.remove(&sender.fence);
+                true
+            }
+            _ => !self.cut_off.contains(&sender.fence),
+        }
+    }
 }
 
 /// The part of an origin that is set up before its replica is: what the replica's apply reports to.
@@ -119,29 +139,32 @@ impl Origin {
     pub fn propose(&self, command: impl Into<Command>, completion: Completion) {
         let command = command.into();
         let bytes = message::command_bytes(&command);
-        let Some(reserved) = Reserved::try_new(bytes, &self.shared.waiting_bytes, QUEUE_BYTES_MAX) else {
-            let reason = "too many commands wait on this node".to_owned();
-            completion.complete(Err(ProposeError::Unavailable(reason)));
-            return;
-        };
         let deadline = Instant::now() + self.shared.write_timeout;
         let mut queue = self.shared.queue.lock();
-        if queue.closed {
-            drop(queue);
-            completion.complete(Err(ProposeError::Unavailable("the node is stopping".to_owned())));
-            return;
-        }
-        let first = queue.waiting.is_empty();
-        queue.waiting.push(Queued {
-            command,
-            completion,
-            reserved,
-            deadline,
-        });
+        let refusal = match Reserved::try_new(bytes, &self.shared.waiting_bytes, QUEUE_BYTES_MAX) {
+            _ if queue.closed => "the node is stopping",
+            _ if !queue.admits(&command) => "something sent before it was given up",
+            None => {
+                queue.cut_off.extend(stream::ordered_sender(&command));
+                "too many commands wait on this node"
+            }
+            Some(reserved) => {
+                let first = queue.waiting.is_empty();
+                queue.waiting.push(Queued {
+                    command,
+                    completion,
+                    reserved,
+                    deadline,
+                });
+                drop(queue);
+                if first {
+                    self.shared.arrived.notify_one();
+                }
+                return;
+            }
+        };
         drop(queue);
-        if first {
-            self.shared.arrived.notify_one();
-        }
+        completion.complete(Err(ProposeError::Unavailable(refusal.to_owned())));
     }
 
     /// The leader rejected a batch.
@@ -162,6 +185,11 @@ impl Origin {
 
     fn take_queue(&self) -> Vec<Queued> {
         std::mem::take(&mut self.shared.queue.lock().waiting)
+    }
+
+    /// Takes nothing more from these connections than their end.
+    fn cut_off(&self, fences: &BTreeSet<u64>) {
+        self.shared.queue.lock().cut_off.extend(fences);
     }
 }
 
@@ -268,7 +296,7 @@ impl Driver {
                 }
                 _ = tick.tick() => {
                     let now = Instant::now();
-                    self.stream.expire(now);
+                    self.expire(now);
                     self.open(now);
                     if self.stream.is_stalled(now) {
                         self.resend();
@@ -277,6 +305,18 @@ impl Driver {
             }
             self.stream.enqueue(self.origin.take_queue());
             self.send_new();
+        }
+    }
+
+    /// Answers everyone whose deadline has passed.
+    fn expire(&mut self, now: Instant) {
+        // First, so that what waits there goes where its predecessors did.
+        self.stream.enqueue(self.origin.take_queue());
+        let cut_off = self.stream.expire(now);
+        if !cut_off.is_empty() {
+            self.origin.cut_off(&cut_off);
+            self.stream.enqueue(self.origin.take_queue());
+            self.stream.give_up_all_of(&cut_off);
         }
     }
 

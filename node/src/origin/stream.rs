@@ -1,6 +1,6 @@
 //! The origin stream without task or clock: packing, order, resend, outcomes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -33,6 +33,23 @@ pub struct Queued {
     pub reserved: Reserved,
     /// When its client must have an answer.
     pub deadline: Instant,
+}
+
+impl Queued {
+    fn give_up(self, reason: &str) {
+        self.completion
+            .complete(Err(ProposeError::Unavailable(reason.to_owned())));
+    }
+}
+
+/// The connection that must not get anything through that it sends after `command`, if that is given up. One that a client
+/// is told of in its place, and the end of a connection, leave no gap.
+pub fn ordered_sender(command: &Command) -> Option<u64> {
+    let in_place = matches!(
+        command.operation,
+        Operation::Subscribe(_) | Operation::Unsubscribe(_) | Operation::Disconnect(_)
+    );
+    command.sender.filter(|_| !in_place).map(|sender| sender.fence)
 }
 
 /// Bytes counted as waiting for as long as this lives.
@@ -348,17 +365,41 @@ impl Stream {
 
     /// Answers everyone whose deadline has passed. Batches that a leader may have stay in flight: their sequence must be
     /// applied. One that no leader can have is taken back, so that it cannot take effect later.
-    pub fn expire(&mut self, now: Instant) {
+    ///
+    /// Returns the connections of which something was given up that no leader has: what they have sent after it must not
+    /// take effect either.
+    #[must_use]
+    pub fn expire(&mut self, now: Instant) -> BTreeSet<u64> {
+        let mut cut_off = BTreeSet::new();
         while let Some(queued) = self.queue.pop_front_if(|queued| queued.deadline <= now) {
-            let reason = "no leader took it in time".to_owned();
-            queued.completion.complete(Err(ProposeError::Unavailable(reason)));
+            cut_off.extend(ordered_sender(&queued.command));
+            queued.give_up("no leader took it in time");
         }
         if let Some(mut unhanded) = self.in_flight.pop_back_if(|last| !last.handed && last.deadline <= now) {
+            let batch = Batch::parse(unhanded.batch.clone()).expect("this node has sealed it");
+            cut_off.extend(
+                batch
+                    .commands()
+                    .flatten()
+                    .filter_map(|command| ordered_sender(&command)),
+            );
             unhanded.give_up("no leader took it in time");
             self.next_sequence = unhanded.sequence;
         }
         for in_flight in self.in_flight.iter_mut().filter(|in_flight| in_flight.deadline <= now) {
             in_flight.give_up("it was not seen applied in time");
+        }
+        cut_off
+    }
+
+    /// Answers everything that waits of these connections, but that they have ended.
+    pub fn give_up_all_of(&mut self, fences: &BTreeSet<u64>) {
+        let (given_up, queue) = std::mem::take(&mut self.queue)
+            .into_iter()
+            .partition(|queued| ordered_sender(&queued.command).is_some_and(|fence| fences.contains(&fence)));
+        self.queue = queue;
+        for queued in Vec::from(given_up) {
+            queued.give_up("something sent before it was given up");
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The origin stream against a log that takes, loses, doubles and reorders what it is handed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use banyan_core::command::{Batch, BatchId, Condition, Operation, Put};
+use banyan_core::command::{Batch, BatchId, Command, Condition, Disconnect, Operation, Put, Sender};
 use banyan_core::metadata::Metadata;
 use banyan_core::state::{BatchOutcome, Disposition, OriginOpened, Outcome};
 use banyan_core::topic::TopicName;
@@ -176,7 +177,11 @@ fn a_batch_that_no_leader_has_is_taken_back_at_its_deadline() {
     let (queued, reply) = command(Instant::now());
     stream.enqueue(vec![queued]);
     stream.next_batch(Instant::now(), 0).expect("a batch");
-    stream.expire(Instant::now());
+    assert_eq!(
+        stream.expire(Instant::now()),
+        BTreeSet::new(),
+        "it was nobody's connection"
+    );
     assert!(matches!(reply.blocking_recv(), Ok(Err(ProposeError::Unavailable(_)))));
     assert_eq!(
         stream.in_flight().map(sequence_of).collect::<Vec<_>>(),
@@ -237,7 +242,7 @@ fn what_was_handed_over_and_not_seen_applied_is_unknown() {
     stream.enqueue(vec![queued]);
     stream.next_batch(Instant::now(), 0).expect("a batch");
     stream.mark_newest_handed();
-    stream.expire(Instant::now());
+    assert_eq!(stream.expire(Instant::now()), BTreeSet::new());
     assert!(matches!(reply.blocking_recv(), Ok(Err(ProposeError::Unknown(_)))));
     assert!(
         !stream.on_outcome(taken(1, vec![Outcome::NotFound])),
@@ -251,12 +256,56 @@ fn what_waits_for_a_leader_past_its_deadline_is_unavailable() {
     let mut stream = open_stream();
     let (queued, reply) = command(Instant::now());
     stream.enqueue(vec![queued]);
-    stream.expire(Instant::now());
+    assert_eq!(stream.expire(Instant::now()), BTreeSet::new());
     assert!(matches!(reply.blocking_recv(), Ok(Err(ProposeError::Unavailable(_)))));
     assert!(
         stream.next_batch(Instant::now(), 0).is_none(),
         "it must not take effect later"
     );
+}
+
+/// Of connection `fence`.
+fn sent_by(fence: u64, operation: Operation, deadline: Instant) -> (Queued, oneshot::Receiver<Reply>) {
+    let (mut queued, reply) = command(deadline);
+    queued.command = Command {
+        sender: Some(Sender { fence, packet_id: None }),
+        operation,
+    };
+    (queued, reply)
+}
+
+#[test]
+fn nothing_of_a_connection_overtakes_what_was_given_up() {
+    let write = command(later()).0.command.operation;
+    let end = Operation::Disconnect(Disconnect {
+        expiry_s: None,
+        publishes_will: false,
+    });
+    for is_sealed in [false, true] {
+        let mut stream = open_stream();
+        let (late, _late) = sent_by(1, write.clone(), Instant::now());
+        stream.enqueue(vec![late]);
+        if is_sealed {
+            stream.next_batch(Instant::now(), 0).expect("a batch");
+        }
+        let (behind, given_up) = sent_by(1, write.clone(), later());
+        let (ended, _ended) = sent_by(1, end.clone(), later());
+        let (other, _other) = sent_by(2, write.clone(), later());
+        stream.enqueue(vec![behind, ended, other]);
+        let cut_off = stream.expire(Instant::now());
+        assert_eq!(cut_off, BTreeSet::from([1]));
+        stream.give_up_all_of(&cut_off);
+        assert!(matches!(
+            given_up.blocking_recv(),
+            Ok(Err(ProposeError::Unavailable(_)))
+        ));
+        let batch = Batch::parse(stream.next_batch(Instant::now(), 0).expect("a batch")).expect("readable");
+        let commands = batch.commands().map(|command| command.expect("readable"));
+        let left: Vec<_> = commands
+            .map(|command| (command.sender.map(|sender| sender.fence), command.operation))
+            .collect();
+        assert_eq!(left, [(Some(1), end.clone()), (Some(2), write.clone())]);
+    }
 }
 
 #[test]

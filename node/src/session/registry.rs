@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use banyan_core::command::{Command, Disconnect, Operation, Sender};
 use banyan_core::mqtt::reason::ReasonCode;
-use banyan_core::state::{Assigned, CloseReason, Closed, Outcome, StateView};
+use banyan_core::state::{Assigned, CloseReason, Closed, StateView};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
@@ -194,8 +194,7 @@ impl Registry {
                 Some((fence, reply)) = outcomes.recv() => {
                     let mut departures = self.0.departures.lock();
                     let disconnect = departures.under_way.remove(&fence);
-                    // Too late, it has changed nothing either.
-                    if let (Err(_) | Ok(Outcome::TooLate), Some(disconnect)) = (&reply, disconnect) {
+                    if let (Err(_), Some(disconnect)) = (&reply, disconnect) {
                         failed.insert(fence, disconnect);
                     }
                 }
@@ -278,6 +277,7 @@ fn code_of(reason: CloseReason) -> ReasonCode {
         CloseReason::TakenOver => ReasonCode::SessionTakenOver,
         CloseReason::Kicked => ReasonCode::AdministrativeAction,
         CloseReason::NodeLost => ReasonCode::UseAnotherServer,
+        CloseReason::TooLate => ReasonCode::ServerBusy,
     }
 }
 

@@ -1,9 +1,11 @@
 //! The state of a topic over MQTT: written, read at SUBSCRIBE, deleted.
 
-use banyan_core::mqtt::packet::{ProtocolVersion, QoS, RetainHandling};
+use std::collections::BTreeSet;
+
+use banyan_core::mqtt::packet::{Packet, ProtocolVersion, QoS, RetainHandling};
 use banyan_core::mqtt::reason::ReasonCode;
 
-use crate::common::client::{SubscribeOptions, message};
+use crate::common::client::{ConnectOptions, SubscribeOptions, message};
 use crate::support::{ClientExt, Node, VERSIONS, event, filters, payload_of, state, topic_of};
 
 /// What is written at one node is read at every node by whoever subscribes after its PUBACK, with RETAIN set
@@ -210,4 +212,37 @@ fn dollar_topics_are_the_servers() {
         (topic_of(&received), payload_of(&received)),
         ("fence".into(), "end".into())
     );
+}
+
+/// More SUBSCRIBEs at once than are answered at once, each with more retained messages than the window holds: only the
+/// client's acknowledgements let them go on, so they must be read. The same when the session resumes with all of them open.
+#[test]
+fn many_subscriptions_at_once_get_through_a_small_window() {
+    const SUBSCRIPTIONS: usize = 20;
+    const TOPICS: usize = 5;
+    let node = Node::start();
+    let mut writer = node.client("writer");
+    for (group, topic) in (0..SUBSCRIPTIONS).flat_map(|group| (0..TOPICS).map(move |topic| (group, topic))) {
+        writer.write(&format!("many/{group}/{topic}"), "x");
+    }
+    for session_expiry_s in [None, Some(60)] {
+        let mut options = ConnectOptions::v5("reader").receive_maximum(2);
+        (options.connect.session_expiry_s, options.connect.clean_start) = (session_expiry_s, false);
+        let mut reader = node.connect(&options);
+        for group in 0..SUBSCRIPTIONS {
+            let mut subscribe = SubscribeOptions::new(&format!("many/{group}/#")).subscribe;
+            subscribe.packet_id = reader.next_packet_id();
+            reader.queue(&Packet::Subscribe(Box::new(subscribe)));
+        }
+        reader.flush().expect("sent");
+        let mut topics = BTreeSet::new();
+        if session_expiry_s.is_some() {
+            topics.insert(topic_of(&reader.next()));
+            reader.disconnect();
+            reader = node.connect(&options);
+        }
+        while topics.len() < SUBSCRIPTIONS * TOPICS {
+            topics.insert(topic_of(&reader.next()));
+        }
+    }
 }

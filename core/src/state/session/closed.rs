@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::state::Change;
 
-/// A connection that the state has ended without its node asking for it.
+/// A connection that the state has ended without its node asking for it; or that it takes nothing more from than its end,
+/// which the node is to bring about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {
     /// The node that holds it, or held it.
@@ -26,6 +27,8 @@ pub enum CloseReason {
     Kicked,
     /// The node, or this life of it, was given up.
     NodeLost,
+    /// Something that the client has sent came to the log after its deadline.
+    TooLate,
 }
 
 /// A message of a shared subscription that a connection is to send.

@@ -47,6 +47,7 @@ impl State {
             node_id: batch.node_id,
             incarnation: batch.incarnation,
             since_us: self.position.log_time_us,
+            is_late: false,
         });
         session.expiry_s = connect.expiry_s;
         session.disconnected_at_us = None;

@@ -47,6 +47,24 @@ impl State {
         Ok(Outcome::SessionChanged)
     }
 
+    /// From now on takes nothing from a connection but its end; without effect if it is not in force.
+    pub(in crate::state) fn take_no_more(&mut self, fence: u64, applied: &mut Applied) -> Result<(), ApplyError> {
+        let Some(old) = self
+            .sessions
+            .client_of(fence)
+            .and_then(|client_id| self.sessions.get(client_id))
+        else {
+            return Ok(());
+        };
+        let mut session = Session::clone(&old);
+        if let Some(connection) = session.connection.as_mut().filter(|connection| !connection.is_late) {
+            connection.is_late = true;
+            applied.closed.extend(closed(&old, CloseReason::TooLate));
+            self.replace_session(Some(&old), Some(session))?;
+        }
+        Ok(())
+    }
+
     /// Ends a connection that its node has not ended.
     pub(super) fn close_connection(
         &mut self,

@@ -16,6 +16,8 @@ pub(in crate::state) struct Sessions {
     by_client: OrdMap<Bytes, Arc<Session>>,
     /// Fences in force, with the client that each belongs to: asked for every message of every client.
     by_fence: HashTable<(u64, Bytes)>,
+    /// Those of them from which nothing is taken any more but their end.
+    late: BTreeSet<u64>,
     /// Node and fence of each connection in force.
     by_node: BTreeSet<(u64, u64)>,
     /// When something is to be done about sessions without a connection.
@@ -46,6 +48,11 @@ impl Sessions {
     pub(in crate::state) fn client_of(&self, fence: u64) -> Option<&Bytes> {
         let entry = self.by_fence.find(hash(fence), |(other, _)| *other == fence);
         entry.map(|(_, client_id)| client_id)
+    }
+
+    /// Whether nothing is taken from a connection any more but its end.
+    pub(in crate::state) fn is_late(&self, fence: u64) -> bool {
+        self.late.contains(&fence)
     }
 
     /// Connections in force.
@@ -93,12 +100,16 @@ impl Sessions {
             if let Ok(entry) = self.by_fence.find_entry(hash(fence), |(other, _)| *other == fence) {
                 entry.remove();
             }
+            self.late.remove(&fence);
             self.by_node.remove(&(connection.node_id, fence));
         }
         if let (Some(connection), Some(new)) = (new_connection, new) {
             let entry = (connection.fence, new.client_id.clone());
             self.by_fence
                 .insert_unique(hash(connection.fence), entry, |(fence, _)| hash(*fence));
+            if connection.is_late {
+                self.late.insert(connection.fence);
+            }
             self.by_node.insert((connection.node_id, connection.fence));
         }
     }
@@ -116,6 +127,7 @@ impl Sessions {
                 .map(|session| Session::clone(session))
                 .collect::<Vec<_>>(),
             by_fence,
+            self.late.clone(),
             self.by_node.clone(),
             self.due.clone(),
         )

@@ -33,6 +33,8 @@ pub(super) struct Model {
     wills: BTreeMap<Bytes, WillStory>,
     /// Messages in flight that could be read: client, packet identifier, position.
     readable: BTreeSet<(Bytes, u16, MessagePosition)>,
+    /// Fences of connections of which something came too late.
+    late: BTreeSet<u64>,
 }
 
 impl Model {
@@ -97,9 +99,18 @@ impl Model {
     /// Takes note of a command and its outcome.
     pub(super) fn heard(&mut self, command: &Command, node_id: u64, outcome: Outcome) {
         let client_at = |client_id: &[u8]| CLIENTS.iter().position(|id| id.as_bytes() == client_id).unwrap();
+        let is_late = command.sender.is_some_and(|sender| self.late.contains(&sender.fence));
         if outcome == Outcome::TooLate {
+            let is_in_force = command
+                .sender
+                .is_some_and(|sender| self.is_in_force(sender.fence).is_some());
+            assert!(is_late || !is_in_force, "{command:?}");
             return;
         }
+        assert!(
+            !is_late || outcome == Outcome::Fenced || matches!(command.operation, Operation::Disconnect(_)),
+            "taken from a connection that was too late: {command:?}"
+        );
         let Some(Sender { fence, packet_id }) = command.sender else {
             match &command.operation {
                 Operation::Connect(connect) => {
@@ -138,7 +149,16 @@ impl Model {
 
     /// Takes note of connections that nobody asked to end.
     pub(super) fn closed(&mut self, closed: &[Closed]) {
-        for closed in closed.iter().filter(|closed| closed.reason == CloseReason::NodeLost) {
+        for closed in closed {
+            match closed.reason {
+                CloseReason::NodeLost => {}
+                CloseReason::TooLate => {
+                    assert!(self.is_in_force(closed.fence).is_some());
+                    assert!(self.late.insert(closed.fence), "told twice");
+                    continue;
+                }
+                CloseReason::TakenOver | CloseReason::Kicked => continue,
+            }
             let client = self.is_in_force(closed.fence).expect("it was in force");
             assert_eq!(self.sessions[&client].connection, Some((closed.fence, closed.node_id)));
             self.disconnect(client, None);
