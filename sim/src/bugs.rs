@@ -136,6 +136,16 @@ pub const BUGS: &[PlantedBug] = &[
         needs: &[],
     },
     PlantedBug {
+        id: "P13",
+        bug: Bug::P13,
+        what: "a connection that was taken over goes on",
+        // A node that has started again knows nothing of the replaced connection: what it still sends makes another state there.
+        // And when it ends, it may end its successor, whose will then is published.
+        invariants: &["I-25", "I-21", "I-7", "I-26"],
+        budget: 200,
+        needs: &[],
+    },
+    PlantedBug {
         id: "P15",
         bug: Bug::P15,
         what: "damage in the middle of the log is taken for its end",
@@ -169,6 +179,14 @@ pub const BUGS: &[PlantedBug] = &[
         invariants: &["I-46", "I-5", "I-45"],
         budget: 100,
         needs: &[Class::SyncError],
+    },
+    PlantedBug {
+        id: "P23",
+        bug: Bug::P23,
+        what: "a will is published although its client has taken its leave or come back in time",
+        invariants: &["I-26"],
+        budget: 100,
+        needs: &[],
     },
     PlantedBug {
         id: "P24",

@@ -9,7 +9,7 @@ use std::time::Duration;
 use banyan_core::limits::RECEIVE_MAXIMUM;
 use banyan_core::metadata::{Metadata, MetadataBuilder};
 use banyan_core::mqtt::packet::{
-    Ack, Connect, Disconnect, Packet, Publish, RetainHandling, SubAck, Subscribe, SubscribeFilter, UserProperties,
+    Ack, Connect, Disconnect, Packet, Publish, RetainHandling, SubAck, Subscribe, SubscribeFilter, UserProperties, Will,
 };
 use banyan_core::mqtt::{DecodeError, DecodeLimits, ProtocolVersion, QoS, ReasonCode, decode_as_client, encode};
 use banyan_node::net::{BoxStream, Net};
@@ -74,6 +74,17 @@ pub struct SubscribeOptions {
     pub local: bool,
 }
 
+/// What CONNECT asks for, of a client that has a will and may have a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Clean Start.
+    pub clean_start: bool,
+    /// Session Expiry Interval, seconds.
+    pub expiry_s: u32,
+    /// The will.
+    pub will: Will,
+}
+
 /// What the node answered or delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
@@ -120,8 +131,7 @@ impl MqttClient {
         Ok(Self::open(net, address, &packet, deadline).await?.0)
     }
 
-    /// As [`connect`](Self::connect), to a session that outlives the connection and is resumed if it is there; whether it was
-    /// comes too.
+    /// As [`connect`](Self::connect), as `session` says; whether it was there comes too.
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
@@ -129,13 +139,14 @@ impl MqttClient {
         net: &dyn Net,
         address: &str,
         client_id: &str,
-        session_expiry_s: u32,
+        session: SessionOptions,
         deadline: Duration,
     ) -> Result<(Self, bool), MqttError> {
         let mut packet = connect_packet(client_id, None);
         if let Packet::Connect(connect) = &mut packet {
-            connect.clean_start = false;
-            connect.session_expiry_s = Some(session_expiry_s);
+            connect.clean_start = session.clean_start;
+            connect.session_expiry_s = Some(session.expiry_s);
+            connect.will = Some(session.will);
         }
         Self::open(net, address, &packet, deadline).await
     }
@@ -276,8 +287,16 @@ impl MqttClient {
     }
 
     /// Says goodbye, as far as the stream takes it in a second.
-    pub async fn disconnect(mut self) {
-        self.queue(&Packet::Disconnect(Disconnect::default()));
+    pub async fn disconnect(self) {
+        self.leave(ReasonCode::Success).await;
+    }
+
+    /// As [`disconnect`](Self::disconnect), with another reason.
+    pub async fn leave(mut self, reason: ReasonCode) {
+        self.queue(&Packet::Disconnect(Disconnect {
+            reason,
+            ..Disconnect::default()
+        }));
         let _gone_either_way = self.flush(Duration::from_secs(1)).await;
         let _closed_either_way = timeout(Duration::from_secs(1), self.writer.shutdown()).await;
     }

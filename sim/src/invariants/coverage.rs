@@ -32,9 +32,17 @@ pub const REQUIRED: &[&str] = &[
     "sessions resumed",
     "fenced commands",
     RECEIPTS,
+    LATE_RECEIPTS,
+    SHARED_RECEIPTS,
+    "wills published",
+    "sessions ended",
 ];
 
-/// Messages that sessions received with QoS 2.
+/// Messages that came over a connection which its client had replaced.
+pub const LATE_RECEIPTS: &str = "receipts too late";
+/// Messages that members of the shared subscription received.
+pub const SHARED_RECEIPTS: &str = "shared receipts";
+/// Messages that sessions received.
 pub const RECEIPTS: &str = "session receipts";
 /// Leaders that committed something, but the first of a run.
 pub const LEADER_CHANGES: &str = "leader changes";
@@ -92,6 +100,10 @@ impl Coverage {
             coverage.add("deliveries", subscription.deliveries.len() as u64);
         }
         coverage.add(RECEIPTS, finished.history.receipts.len() as u64);
+        let receipts = || finished.history.receipts.iter();
+        coverage.add(LATE_RECEIPTS, receipts().filter(|one| one.is_late).count() as u64);
+        coverage.add(SHARED_RECEIPTS, receipts().filter(|one| one.shared).count() as u64);
+        coverage.add("receipts again", receipts().filter(|one| one.dup).count() as u64);
         coverage.add("sessions drained", finished.history.drained.len() as u64);
         if let Some(replay) = finished.replay {
             for step in replay.session_steps() {
@@ -100,6 +112,7 @@ impl Coverage {
                         session_present: true, ..
                     } => coverage.add("sessions resumed", 1),
                     SessionWhat::Connected { .. } => coverage.add("sessions begun", 1),
+                    SessionWhat::Ended => coverage.add("sessions ended", 1),
                     SessionWhat::Will { .. } => coverage.add("wills published", 1),
                     _ => {}
                 }

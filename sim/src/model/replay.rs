@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use banyan_core::command::{self, Batch, BatchId, Command, DecodeError, Entry, Item, Operation};
+use banyan_core::command::{self, Batch, BatchId, Command, DecodeError, Entry, Item, Operation, Sender};
 use banyan_core::keyspace::origin::{OriginRow, origin_key};
 use banyan_core::keyspace::tombstone::tombstone_key;
 use banyan_core::keyspace::{RecordFields, Tombstone, topic_key};
@@ -162,8 +162,15 @@ impl Replay {
         let is_late = self.log_time_us > batch.deadline_us();
         for command in batch.commands() {
             let Command { sender, operation } = command?;
+            // The end of a connection is never too late; of what was sent before, nothing may be overtaken.
+            if let Some(Sender { fence, .. }) = sender
+                && is_late
+                && !matches!(operation, Operation::Disconnect(_))
+            {
+                self.sessions.take_no_more(fence);
+            }
             let Some((publisher, request)) = describe(&operation) else {
-                if !is_late {
+                if !is_late || matches!(operation, Operation::Disconnect(_)) {
                     self.session_operation(index, id, sender, operation);
                 }
                 continue;

@@ -41,6 +41,15 @@ pub enum SessionWhat {
         session_present: bool,
         /// Session Expiry Interval, seconds.
         expiry_s: u32,
+        /// What stands in the payload of its will.
+        will: Option<Serial>,
+    },
+    /// A message was put in flight: only then is it sent.
+    Sent {
+        /// By which connection.
+        fence: u64,
+        /// The revision of the message.
+        revision: u64,
     },
     /// Its connection ended.
     Disconnected {
@@ -68,11 +77,30 @@ pub enum SessionWhat {
     },
 }
 
+/// What the end of the log leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unfinished {
+    /// A connection that no entry has ended.
+    Connected {
+        /// Client identifier.
+        client_id: String,
+        /// The node that held it.
+        node: u64,
+    },
+    /// A will that was not published.
+    Will {
+        /// Client identifier.
+        client_id: String,
+    },
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Connection {
     fence: u64,
     node: u64,
     incarnation: u64,
+    /// A command of it came too late: nothing more is taken from it but its end.
+    is_late: bool,
 }
 
 /// A client that is connected, or may come back to what it has.
@@ -118,6 +146,23 @@ impl Sessions {
         found.map(|(client, _)| client)
     }
 
+    fn is_late(&self, client: &Bytes) -> bool {
+        let session = self.by_client.get(client);
+        session
+            .and_then(|session| session.connection)
+            .is_some_and(|connection| connection.is_late)
+    }
+
+    /// A command of that connection came too late: what follows must not overtake it.
+    pub(super) fn take_no_more(&mut self, fence: u64) {
+        if let Some(client) = self.client_of(fence).cloned()
+            && let Some(session) = self.by_client.get_mut(&client)
+            && let Some(connection) = &mut session.connection
+        {
+            connection.is_late = true;
+        }
+    }
+
     /// The oldest connection of a node.
     fn oldest_of(&self, node: u64) -> Option<(Connection, Bytes)> {
         let connections = self
@@ -144,6 +189,9 @@ impl Replay {
         let Some(client) = self.sessions.client_of(sender.fence).cloned() else {
             return (Outcome::Fenced, None);
         };
+        if self.sessions.is_late(&client) {
+            return (Outcome::TooLate, None);
+        }
         let Some(packet_id) = sender.packet_id else {
             return self.operation(index, operation);
         };
@@ -172,15 +220,17 @@ impl Replay {
             (None, Operation::Connect(connect)) => self.connect(index, batch, connect),
             (None, Operation::Kick(kick)) => self.end_session(index, &kick.client_id),
             (Some(sender), operation) => {
-                if let Some(client) = self.sessions.client_of(sender.fence).cloned() {
-                    self.session_command(index, &client, operation);
+                if let Some(client) = self.sessions.client_of(sender.fence).cloned()
+                    && (matches!(operation, Operation::Disconnect(_)) || !self.sessions.is_late(&client))
+                {
+                    self.session_command(index, sender.fence, &client, operation);
                 }
             }
             (None, _) => {}
         }
     }
 
-    fn session_command(&mut self, index: u64, client: &Bytes, operation: Operation) {
+    fn session_command(&mut self, index: u64, fence: u64, client: &Bytes, operation: Operation) {
         let Some(session) = self.sessions.by_client.get_mut(client) else {
             return;
         };
@@ -225,6 +275,12 @@ impl Replay {
                     });
                 }
             }
+            Operation::Progress(progress) => {
+                for one in progress.sent {
+                    let revision = one.position.revision;
+                    self.step(index, client, SessionWhat::Sent { fence, revision });
+                }
+            }
             _ => {}
         }
     }
@@ -263,16 +319,19 @@ impl Replay {
             fence,
             node: batch.node_id,
             incarnation: batch.incarnation,
+            is_late: false,
         });
         session.expiry_s = connect.expiry_s;
         session.disconnected_at_us = None;
         session.will_due_us = None;
+        let will = connect.will.as_ref().and_then(|will| Serial::of_payload(&will.payload));
         session.will = connect.will;
         let what = SessionWhat::Connected {
             fence,
             node: batch.node_id,
             session_present: resumed,
             expiry_s: connect.expiry_s,
+            will,
         };
         self.step(index, &client, what);
     }
@@ -406,6 +465,23 @@ impl Replay {
                 self.publish_will(index, &client, will);
             }
         }
+    }
+
+    /// What should not be there in the end: clients with a connection in force, and those whose wills were due before `us`.
+    pub(crate) fn unfinished(&self, us: u64) -> Vec<Unfinished> {
+        let sessions = self.sessions.by_client.iter();
+        let unfinished = sessions.flat_map(|(client, session)| {
+            let connection = session.connection.map(|connection| Unfinished::Connected {
+                client_id: text(client),
+                node: connection.node,
+            });
+            let will = session.will_due_us.filter(|at| *at < us && session.will.is_some());
+            let will = will.map(|_| Unfinished::Will {
+                client_id: text(client),
+            });
+            connection.into_iter().chain(will)
+        });
+        unfinished.collect()
     }
 
     fn step(&mut self, index: u64, client: &Bytes, what: SessionWhat) {

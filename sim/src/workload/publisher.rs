@@ -224,6 +224,7 @@ impl PublisherClient {
             at: (self.context.now)(),
             client: self.client,
             node: node.node,
+            invariant: ProtocolError::ID,
             what,
         });
     }

@@ -207,6 +207,7 @@ impl SubscriberClient {
                 at: (self.context.now)(),
                 client: self.client,
                 node: node.node,
+                invariant: ProtocolError::ID,
                 what: error.to_string(),
             });
         }
