@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::sessions::{device_sessions, name};
+use super::sessions::{device_sessions, name, story};
 use crate::history::{Finished, Invariant, Violation};
 
 const ID: &str = "I-20";
@@ -22,18 +22,19 @@ impl Invariant for SessionsHaveAll {
     fn finish(&mut self, finished: &Finished<'_>) -> Result<(), Violation> {
         for session in device_sessions(finished) {
             let received: BTreeSet<_> = session.received.iter().map(|receipt| receipt.serial).collect();
-            let owed = &session.owed[..session.owed_in_the_end];
+            let owed = session.owed();
             let missing: Vec<_> = owed.iter().filter(|one| !received.contains(one)).collect();
             if let Some(first) = missing.first() {
                 return Err(Violation {
                     invariant: ID,
                     at: finished.at,
                     message: format!(
-                        "client {} has not received {} of {} messages, the first of them {}",
+                        "client {} has not received {} of {} messages, the first of them {} ({})",
                         session.client,
                         missing.len(),
                         owed.len(),
-                        name(**first)
+                        name(**first),
+                        story(finished, session.client, **first)
                     ),
                 });
             }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::protocol::no_error;
-use super::sessions::{device_sessions, name};
+use super::sessions::{device_sessions, name, story};
 use crate::history::{Finished, Invariant, Violation};
 
 const ID: &str = "I-23";
@@ -21,21 +21,19 @@ impl Invariant for NoGap {
     fn finish(&mut self, finished: &Finished<'_>) -> Result<(), Violation> {
         no_error(finished, ID)?;
         for session in device_sessions(finished) {
+            let expected = &session.expected;
             let mut seen = BTreeSet::new();
-            // How many of those owed have come. A message with QoS 1 may be in the log twice, and each of them may come again:
-            // then it can be one or the other.
+            // How many of those expected have come or been left out. A message with QoS 1 may be in the log twice, and each of
+            // them may come again: then it can be one or the other.
             let mut places: BTreeSet<usize> = [0].into();
             for receipt in session.received {
-                let next: Vec<_> = places
-                    .iter()
-                    .filter_map(|place| session.owed.get(*place).copied())
-                    .collect();
+                let next = places
+                    .last()
+                    .and_then(|place| expected.get((*place).max(session.early)));
                 let is_repeated = receipt.dup && receipt.qos == 1 && seen.contains(&receipt.serial);
-                let new = places
-                    .iter()
-                    .filter(|place| session.owed.get(**place) == Some(&receipt.serial))
-                    .map(|place| place + 1);
-                let mut new: BTreeSet<usize> = new.collect();
+                let reachable = places.iter().flat_map(|place| *place..=session.early.max(*place));
+                let new = reachable.filter(|place| expected.get(*place) == Some(&receipt.serial));
+                let mut new: BTreeSet<usize> = new.map(|place| place + 1).collect();
                 if is_repeated {
                     new.extend(&places);
                 }
@@ -44,11 +42,12 @@ impl Invariant for NoGap {
                         invariant: ID,
                         at: receipt.at,
                         message: format!(
-                            "client {} received {} from node {}, where {} was next",
+                            "client {} received {} from node {}, where {} was next ({})",
                             session.client,
                             name(receipt.serial),
                             receipt.node,
-                            next.first().map_or_else(|| "nothing".to_owned(), |next| name(*next))
+                            next.map_or_else(|| "nothing".to_owned(), |next| name(*next)),
+                            next.map_or_else(String::new, |next| story(finished, session.client, *next))
                         ),
                     });
                 }

@@ -1,7 +1,7 @@
 //! What the session of a device is owed, and what it has received.
 //!
 //! It is owed everything after the moment that SUBACK names. What was published before that, and after the subscription was in
-//! the log, may come or not, and does not count.
+//! the log, may come or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,12 +12,21 @@ use crate::workload::DEVICE_FILTER;
 /// The session of one device.
 pub(super) struct DeviceSession<'a> {
     pub(super) client: u32,
-    /// Every message since it subscribed, in the order of the log.
-    pub(super) owed: Vec<Option<Serial>>,
-    /// How many of them are not after the last messages of all: these must have come in the end.
-    pub(super) owed_in_the_end: usize,
+    /// Every message since its first subscription was in the log, in the order of the log.
+    pub(super) expected: Vec<Option<Serial>>,
+    /// How many of them are not after the moment that SUBACK named: these may come or not.
+    pub(super) early: usize,
+    /// How many of them are not after the last messages of all: these must have come in the end, but for the early ones.
+    pub(super) through: usize,
     /// In the order of arrival, without those of the shared subscription.
     pub(super) received: Vec<&'a Receipt>,
+}
+
+impl DeviceSession<'_> {
+    /// What must have come in the end.
+    pub(super) fn owed(&self) -> &[Option<Serial>] {
+        self.expected.get(self.early..self.through).unwrap_or_default()
+    }
 }
 
 /// The sessions of devices that have subscribed.
@@ -27,27 +36,21 @@ pub(super) fn device_sessions<'a>(finished: &Finished<'a>) -> Vec<DeviceSession<
     };
     let history = finished.history;
     let through = last_revision(replay, history);
-    let sessions = subscribed(replay, DEVICE_FILTER)
-        .into_iter()
-        .filter_map(|(client, since)| {
-            let moment = *history.moments.get(&client)?;
-            let owed: Vec<_> = replay.changes_after(moment, DEVICE_FILTER).collect();
-            let early = replay.changes_after(since, DEVICE_FILTER);
-            let early: BTreeSet<_> = early
-                .take_while(|change| change.revision <= moment)
-                .map(|change| change.serial())
-                .collect();
-            let receipts = history.receipts.iter();
-            Some(DeviceSession {
-                client,
-                owed_in_the_end: owed.partition_point(|change| change.revision <= through),
-                owed: owed.into_iter().map(Change::serial).collect(),
-                received: receipts
-                    .filter(|receipt| receipt.client == client && !receipt.shared && !receipt.is_late)
-                    .filter(|receipt| !early.contains(&receipt.serial))
-                    .collect(),
-            })
-        });
+    let sessions = subscribed(replay, DEVICE_FILTER).into_iter();
+    let sessions = sessions.filter_map(|(client, since)| {
+        let moment = *history.moments.get(&client)?;
+        let expected: Vec<_> = replay.changes_after(since, DEVICE_FILTER).collect();
+        let receipts = history.receipts.iter();
+        Some(DeviceSession {
+            client,
+            early: expected.partition_point(|change| change.revision <= moment),
+            through: expected.partition_point(|change| change.revision <= through),
+            expected: expected.into_iter().map(Change::serial).collect(),
+            received: receipts
+                .filter(|receipt| receipt.client == client && !receipt.shared && !receipt.is_late)
+                .collect(),
+        })
+    });
     sessions.collect()
 }
 
@@ -76,6 +79,48 @@ pub(super) fn last_revision(replay: &Replay, history: &History) -> u64 {
 /// The client of an identifier `c<number>`.
 pub(super) fn number_of(client_id: &str) -> Option<u32> {
     client_id.strip_prefix('c')?.parse().ok()
+}
+
+/// As much as is told of one message.
+const STORY_MAX: usize = 12;
+
+/// What became of a message on its way to a session, for who reads of it missing.
+pub(super) fn story(finished: &Finished<'_>, client: u32, serial: Option<Serial>) -> String {
+    let Some(replay) = finished.replay else {
+        return String::new();
+    };
+    let mut told = Vec::new();
+    let of_serial = || replay.changes().iter().filter(|change| change.serial() == serial);
+    for change in of_serial() {
+        told.push((change.index, format!("published at log index {}", change.index)));
+    }
+    let revisions: BTreeSet<u64> = of_serial().map(|change| change.revision).collect();
+    let mut connections = BTreeMap::new();
+    for step in replay
+        .session_steps()
+        .iter()
+        .filter(|step| number_of(&step.client_id) == Some(client))
+    {
+        match &step.what {
+            SessionWhat::Connected { fence, will, .. } => drop(connections.insert(*fence, name(*will))),
+            SessionWhat::Sent { fence, revision } if revisions.contains(revision) => {
+                let connection = connections.get(fence).map_or("?", String::as_str);
+                told.push((step.index, format!("put in flight by {connection} at {}", step.index)));
+            }
+            _ => {}
+        }
+    }
+    told.sort();
+    let receipts = finished.history.receipts.iter();
+    let receipts = receipts
+        .filter(|receipt| receipt.client == client && receipt.serial == serial)
+        .map(|receipt| {
+            let late = if receipt.is_late { ", too late" } else { "" };
+            format!("received over {}{late}", receipt.connection)
+        });
+    let told = told.into_iter().map(|(_, text)| text).chain(receipts);
+    let told: Vec<_> = told.take(STORY_MAX).collect();
+    told.join(", ")
 }
 
 /// As text.

@@ -191,6 +191,8 @@ impl DeviceClient {
         self.send_again(node, mqtt);
         let kill_at = Instant::now() + around(self.behaviour.kill_every, &mut self.rng);
         let take_over_at = self.take_over_at();
+        // The same at all nodes: what is to be sent again is not more either.
+        let window = self.behaviour.window.min(usize::from(mqtt.receive_maximum()));
         let mut next_at = Instant::now();
         let mut ping_at = Instant::now() + PING_EVERY;
         let mut heard_at = Instant::now();
@@ -212,7 +214,7 @@ impl DeviceClient {
             if now.duration_since(heard_at) > SILENCE_MAX {
                 return Err(MqttError::Timeout);
             }
-            if !is_ending && next_at <= now && self.outgoing.len() < self.behaviour.window {
+            if !is_ending && next_at <= now && self.outgoing.len() < window {
                 self.publish_next(node, mqtt);
                 next_at = now + around(self.behaviour.pause, &mut self.rng);
             }
