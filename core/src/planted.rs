@@ -23,8 +23,16 @@ pub enum Bug {
     P07,
     /// A checkpoint's rows and its position are written one after the other.
     P08,
+    /// What is opened of a checkpoint lacks the packet identifiers of sessions.
+    P09,
     /// Tombstones are dropped while older writes may still come.
     P10,
+    /// The identifier of a QoS 2 message is not kept with it.
+    P11,
+    /// A session's cursor passes messages that are not acknowledged.
+    P12,
+    /// A connection that was taken over goes on.
+    P13,
     /// Damage in the middle of the log is taken for its end.
     P15,
     /// A reader that lags loses changes without a word.
@@ -33,6 +41,8 @@ pub enum Bug {
     P19,
     /// A sync that failed is tried again.
     P21,
+    /// A will is published although its client has taken its leave or come back.
+    P23,
     /// A follower behind the purged log gets no snapshot.
     P24,
     /// A batch that its origin sends again is applied again.

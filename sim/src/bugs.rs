@@ -101,12 +101,47 @@ pub const BUGS: &[PlantedBug] = &[
         needs: &[Class::Crash],
     },
     PlantedBug {
+        id: "P09",
+        bug: Bug::P09,
+        what: "what is opened of a checkpoint lacks the packet identifiers of sessions",
+        invariants: &["I-7", "I-9", "I-21", "I-23"],
+        budget: 100,
+        needs: &[Class::Crash],
+    },
+    PlantedBug {
         id: "P10",
         bug: Bug::P10,
         what: "tombstones are dropped while older writes may still come",
         // A state without a tombstone that it must hold is not that of the log, before an older write comes that it would have
         // stopped.
         invariants: &["I-19", "I-7"],
+        budget: 200,
+        needs: &[],
+    },
+    PlantedBug {
+        id: "P11",
+        bug: Bug::P11,
+        what: "the packet identifier of a QoS 2 message is not kept with it",
+        // The model keeps the identifier: with one revision too many the nodes have another state than the log gives.
+        invariants: &["I-21", "I-7"],
+        budget: 100,
+        needs: &[],
+    },
+    PlantedBug {
+        id: "P12",
+        bug: Bug::P12,
+        what: "a session's cursor passes messages that are not acknowledged",
+        invariants: &["I-23"],
+        budget: 50,
+        needs: &[],
+    },
+    PlantedBug {
+        id: "P13",
+        bug: Bug::P13,
+        what: "a connection that was taken over goes on",
+        // A node that has started again knows nothing of the replaced connection: what it still sends makes another state there.
+        // And when it ends, it may end its successor, whose will then is published.
+        invariants: &["I-25", "I-21", "I-7", "I-26"],
         budget: 200,
         needs: &[],
     },
@@ -144,6 +179,14 @@ pub const BUGS: &[PlantedBug] = &[
         invariants: &["I-46", "I-5", "I-45"],
         budget: 100,
         needs: &[Class::SyncError],
+    },
+    PlantedBug {
+        id: "P23",
+        bug: Bug::P23,
+        what: "a will is published although its client has taken its leave or come back in time",
+        invariants: &["I-26"],
+        budget: 100,
+        needs: &[],
     },
     PlantedBug {
         id: "P24",

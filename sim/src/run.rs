@@ -23,8 +23,8 @@ use crate::faults::plan::{Class, Plan};
 use crate::history::{
     FinalState, Finished, History, NodeObservation, Observation, RunSettings, SnapshotSeen, Time, Violation,
 };
-use crate::invariants::Checker;
 use crate::invariants::coverage::{self as seen, Coverage as Seen};
+use crate::invariants::{Checker, SETTLED_US};
 use crate::model::Replay;
 use crate::trace::event::{Event, Timed};
 use crate::trace::{self, Line, Trace};
@@ -267,6 +267,9 @@ impl<'a> Run<'a> {
                 ("I-63", message) => self.check_time(healed_at, "I-63", message)?,
                 _ => self.check_time(healed_at, "I-61", "clients wait for answers that do not come")?,
             }
+            self.step_healed()?;
+        }
+        while self.cluster.now() < healed_at + SETTLED_US {
             self.step_healed()?;
         }
         while !self.core_agrees() {

@@ -1,6 +1,6 @@
 //! One MQTT 5 connection, packet by packet.
 //!
-//! Messages are published and received with QoS 1. Every connection asks for annotations, so that acknowledgements and
+//! Messages are published and received with QoS 1, unless a client keeps a session and its identifiers by itself. Every connection asks for annotations, so that acknowledgements and
 //! deliveries carry revisions.
 
 use std::io;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use banyan_core::limits::RECEIVE_MAXIMUM;
 use banyan_core::metadata::{Metadata, MetadataBuilder};
 use banyan_core::mqtt::packet::{
-    Ack, Connect, Disconnect, Packet, Publish, RetainHandling, SubAck, Subscribe, SubscribeFilter, UserProperties,
+    Ack, Connect, Disconnect, Packet, Publish, RetainHandling, SubAck, Subscribe, SubscribeFilter, UserProperties, Will,
 };
 use banyan_core::mqtt::{DecodeError, DecodeLimits, ProtocolVersion, QoS, ReasonCode, decode_as_client, encode};
 use banyan_node::net::{BoxStream, Net};
@@ -74,11 +74,28 @@ pub struct SubscribeOptions {
     pub local: bool,
 }
 
+/// What CONNECT asks for, of a client that has a will and may have a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Clean Start.
+    pub clean_start: bool,
+    /// Session Expiry Interval, seconds.
+    pub expiry_s: u32,
+    /// The will.
+    pub will: Will,
+}
+
 /// What the node answered or delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
     /// PUBACK.
     PubAck(Ack),
+    /// PUBREC.
+    PubRec(Ack),
+    /// PUBREL.
+    PubRel(Ack),
+    /// PUBCOMP.
+    PubComp(Ack),
     /// SUBACK.
     SubAck(SubAck),
     /// PUBLISH.
@@ -110,6 +127,36 @@ impl MqttClient {
         receive_maximum: Option<u16>,
         deadline: Duration,
     ) -> Result<Self, MqttError> {
+        let packet = connect_packet(client_id, receive_maximum);
+        Ok(Self::open(net, address, &packet, deadline).await?.0)
+    }
+
+    /// As [`connect`](Self::connect), as `session` says; whether it was there comes too.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn resume(
+        net: &dyn Net,
+        address: &str,
+        client_id: &str,
+        session: SessionOptions,
+        deadline: Duration,
+    ) -> Result<(Self, bool), MqttError> {
+        let mut packet = connect_packet(client_id, None);
+        if let Packet::Connect(connect) = &mut packet {
+            connect.clean_start = session.clean_start;
+            connect.session_expiry_s = Some(session.expiry_s);
+            connect.will = Some(session.will);
+        }
+        Self::open(net, address, &packet, deadline).await
+    }
+
+    async fn open(
+        net: &dyn Net,
+        address: &str,
+        connect: &Packet,
+        deadline: Duration,
+    ) -> Result<(Self, bool), MqttError> {
         let handshake = async {
             let (reader, writer) = tokio::io::split(net.connect(address).await?);
             let mut client = Self {
@@ -120,12 +167,12 @@ impl MqttClient {
                 last_packet_id: 0,
                 receive_maximum: u16::MAX,
             };
-            client.queue(&connect_packet(client_id, receive_maximum));
+            client.queue(connect);
             match client.next_packet().await? {
                 Packet::ConnAck(connack) if connack.reason.is_failure() => Err(MqttError::Refused(connack.reason)),
                 Packet::ConnAck(connack) => {
                     client.receive_maximum = connack.receive_maximum.unwrap_or(u16::MAX);
-                    Ok(client)
+                    Ok((client, connack.session_present))
                 }
                 Packet::Disconnect(Disconnect { reason, .. }) => Err(MqttError::Disconnected(reason)),
                 _ => Err(MqttError::Unexpected("instead of CONNACK")),
@@ -192,6 +239,11 @@ impl MqttClient {
         }));
     }
 
+    /// Queues a packet of any kind, under an identifier of the caller's own.
+    pub fn send(&mut self, packet: &Packet) {
+        self.queue(packet);
+    }
+
     /// Queues a PINGREQ.
     pub fn ping(&mut self) {
         self.queue(&Packet::PingReq);
@@ -223,6 +275,9 @@ impl MqttClient {
             .map_err(|_| MqttError::Timeout)??;
         match packet {
             Packet::PubAck(ack) => Ok(Incoming::PubAck(ack)),
+            Packet::PubRec(ack) => Ok(Incoming::PubRec(ack)),
+            Packet::PubRel(ack) => Ok(Incoming::PubRel(ack)),
+            Packet::PubComp(ack) => Ok(Incoming::PubComp(ack)),
             Packet::SubAck(suback) => Ok(Incoming::SubAck(suback)),
             Packet::Publish(publish) => Ok(Incoming::Message(publish)),
             Packet::PingResp => Ok(Incoming::PingResp),
@@ -232,8 +287,16 @@ impl MqttClient {
     }
 
     /// Says goodbye, as far as the stream takes it in a second.
-    pub async fn disconnect(mut self) {
-        self.queue(&Packet::Disconnect(Disconnect::default()));
+    pub async fn disconnect(self) {
+        self.leave(ReasonCode::Success).await;
+    }
+
+    /// As [`disconnect`](Self::disconnect), with another reason.
+    pub async fn leave(mut self, reason: ReasonCode) {
+        self.queue(&Packet::Disconnect(Disconnect {
+            reason,
+            ..Disconnect::default()
+        }));
         let _gone_either_way = self.flush(Duration::from_secs(1)).await;
         let _closed_either_way = timeout(Duration::from_secs(1), self.writer.shutdown()).await;
     }

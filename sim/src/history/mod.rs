@@ -25,7 +25,7 @@ pub use observation::{
     SnapshotSeen,
 };
 pub use operation::{Answer, Call, Condition, Consistency, KILLED, Operation, Seen, Transport};
-pub use recorder::{History, Now, OpId, ProtocolError, Recorder, SubId};
+pub use recorder::{Connection, History, Now, OpId, ProtocolError, Receipt, Recorder, SubId};
 pub use serial::Serial;
 pub use subscription::{Delivery, Subscription};
 

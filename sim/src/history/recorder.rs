@@ -1,8 +1,9 @@
 //! Where clients write what they did and saw.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Answer, Delivery, Operation, Subscription, Time};
+use super::{Answer, Delivery, Operation, Serial, Subscription, Time};
 
 /// Tells the time of the run.
 pub type Now = Arc<dyn Fn() -> Time + Send + Sync>;
@@ -16,8 +17,58 @@ pub struct History {
     pub subscriptions: Vec<Subscription>,
     /// What a client saw a node do against the protocol that it speaks.
     pub protocol_errors: Vec<ProtocolError>,
+    /// What clients with a session received, with QoS 2 once for each time by its rules, in the order of arrival.
+    pub receipts: Vec<Receipt>,
+    /// By client with a session: the revision that the first SUBACK named.
+    pub moments: BTreeMap<u32, u64>,
+    /// By client with a session: its last message, which was acknowledged when nothing failed any more.
+    pub last_messages: BTreeMap<u32, Serial>,
+    /// Clients with a session that have received the last messages of all.
+    pub drained: Vec<u32>,
+    /// Connections that asked for a session, or brought a will, and were accepted.
+    pub connections: Vec<Connection>,
+    /// What connections left behind as their wills: topic and payload.
+    pub wills: Vec<(String, Serial)>,
     /// Connections that a node closed because another one came with the same identifier.
     pub takeovers: u64,
+}
+
+/// A connection as its client knows it. Its will tells it from every other, here and in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection {
+    /// When CONNACK came.
+    pub at: Time,
+    /// The client.
+    pub client: u32,
+    /// The node.
+    pub node: u64,
+    /// The payload of its will.
+    pub will: Serial,
+    /// Whether CONNACK told that there was a session.
+    pub session_present: bool,
+}
+
+/// A message that a client with a session took for a new one, or with QoS 1 perhaps for an old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// When.
+    pub at: Time,
+    /// The client.
+    pub client: u32,
+    /// The node that sent it.
+    pub node: u64,
+    /// The will of the connection over which it came.
+    pub connection: Serial,
+    /// What stood in the payload.
+    pub serial: Option<Serial>,
+    /// With which QoS it came.
+    pub qos: u8,
+    /// Whether the node said that it may have come before.
+    pub dup: bool,
+    /// Whether it came by the shared subscription.
+    pub shared: bool,
+    /// The client had another connection already, and did not take it.
+    pub is_late: bool,
 }
 
 /// A node did something against the protocol that it speaks with a client.
@@ -29,8 +80,15 @@ pub struct ProtocolError {
     pub client: u32,
     /// The node.
     pub node: u64,
+    /// The promise that it breaks.
+    pub invariant: &'static str,
     /// What, as part of a sentence.
     pub what: String,
+}
+
+impl ProtocolError {
+    /// The promise of those that have no other.
+    pub const ID: &'static str = "protocol";
 }
 
 /// Number of an operation in its history.
@@ -128,6 +186,36 @@ impl Recorder {
     /// A node did something against the protocol.
     pub fn protocol_error(&self, error: ProtocolError) {
         self.lock().protocol_errors.push(error);
+    }
+
+    /// A client with a session has received a message.
+    pub fn receive(&self, receipt: Receipt) {
+        self.lock().receipts.push(receipt);
+    }
+
+    /// A client with a session is subscribed from this revision on.
+    pub fn subscribed(&self, client: u32, revision: u64) {
+        self.lock().moments.entry(client).or_insert(revision);
+    }
+
+    /// A client with a session has sent its last message, and it was acknowledged.
+    pub fn last_message(&self, client: u32, serial: Serial) {
+        self.lock().last_messages.insert(client, serial);
+    }
+
+    /// A client is about to connect with this will.
+    pub fn will(&self, topic: &str, serial: Serial) {
+        self.lock().wills.push((topic.to_owned(), serial));
+    }
+
+    /// CONNACK has come.
+    pub fn connected(&self, connection: Connection) {
+        self.lock().connections.push(connection);
+    }
+
+    /// A client with a session has everything.
+    pub fn drained(&self, client: u32) {
+        self.lock().drained.push(client);
     }
 
     /// A connection was closed because another one came with the same identifier.

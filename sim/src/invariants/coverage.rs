@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::history::{Answer, Finished, Operation};
-use crate::model::{Outcome, What};
+use crate::model::{Outcome, SessionWhat, What};
 
 /// What a set of seeds must have seen.
 pub const REQUIRED: &[&str] = &[
@@ -29,8 +29,21 @@ pub const REQUIRED: &[&str] = &[
     "deletes forgotten",
     "resumed subscriptions",
     "takeovers",
+    "sessions resumed",
+    "fenced commands",
+    RECEIPTS,
+    LATE_RECEIPTS,
+    SHARED_RECEIPTS,
+    "wills published",
+    "sessions ended",
 ];
 
+/// Messages that came over a connection which its client had replaced.
+pub const LATE_RECEIPTS: &str = "receipts too late";
+/// Messages that members of the shared subscription received.
+pub const SHARED_RECEIPTS: &str = "shared receipts";
+/// Messages that sessions received.
+pub const RECEIPTS: &str = "session receipts";
 /// Leaders that committed something, but the first of a run.
 pub const LEADER_CHANGES: &str = "leader changes";
 /// Snapshots that a follower installed. Counted by the cluster.
@@ -86,13 +99,32 @@ impl Coverage {
             coverage.add("replays begun anew", subscription.resets.len() as u64);
             coverage.add("deliveries", subscription.deliveries.len() as u64);
         }
+        coverage.add(RECEIPTS, finished.history.receipts.len() as u64);
+        let receipts = || finished.history.receipts.iter();
+        coverage.add(LATE_RECEIPTS, receipts().filter(|one| one.is_late).count() as u64);
+        coverage.add(SHARED_RECEIPTS, receipts().filter(|one| one.shared).count() as u64);
+        coverage.add("receipts again", receipts().filter(|one| one.dup).count() as u64);
+        coverage.add("sessions drained", finished.history.drained.len() as u64);
         if let Some(replay) = finished.replay {
+            for step in replay.session_steps() {
+                match step.what {
+                    SessionWhat::Connected {
+                        session_present: true, ..
+                    } => coverage.add("sessions resumed", 1),
+                    SessionWhat::Connected { .. } => coverage.add("sessions begun", 1),
+                    SessionWhat::Ended => coverage.add("sessions ended", 1),
+                    SessionWhat::Will { .. } => coverage.add("wills published", 1),
+                    _ => {}
+                }
+            }
             coverage.add("batches not taken", replay.skipped().len() as u64);
             coverage.add("deletes forgotten", replay.forgotten().len() as u64);
             coverage.add("origins opened", replay.origins_opened());
             for decision in replay.decisions() {
                 match decision.outcome {
                     Outcome::TooLate => coverage.add("commands too late", 1),
+                    Outcome::Fenced => coverage.add("fenced commands", 1),
+                    Outcome::Duplicate => coverage.add("QoS 2 duplicates refused", 1),
                     Outcome::Unchanged { .. } => coverage.add("identical writes", 1),
                     _ => {}
                 }

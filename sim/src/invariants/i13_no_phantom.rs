@@ -23,6 +23,7 @@ impl Invariant for NoPhantom {
             .operations
             .iter()
             .filter_map(|operation| Some((operation.call.topic()?, operation.call.serial()?)))
+            .chain(finished.history.wills.iter().map(|(topic, serial)| (&**topic, *serial)))
             .collect();
         // Without a log, what was seen first is what is true.
         let mut first_seen = BTreeMap::new();

@@ -24,7 +24,14 @@
 //! | I-17 | newest timestamp wins | the log, the end |
 //! | I-18 | apply is a pure function of the log | the log, the end |
 //! | I-19 | a deleted topic stays deleted | history, the end |
+//! | I-20 | a session has everything in the end | history |
+//! | I-21 | QoS 2 is once on both hops | history |
 //! | I-22 | a publisher's writes of a topic keep their order | history |
+//! | I-23 | a session has no gap, whatever node it resumes at | history |
+//! | I-24 | a session is there exactly if CONNACK says so | history |
+//! | I-25 | one connection of a session has the say | history |
+//! | I-26 | a will is published once, if it is due | history, the end |
+//! | I-27 | a shared message comes to one member | history |
 //! | I-28 | a subscriber sees one moment, then everything after it in order | history |
 //! | I-42 | the vote is on disk before entries of its term | every moment |
 //! | I-45 | damage is refused, never taken for a shorter log | every moment, disks |
@@ -62,7 +69,14 @@ mod i16_states_that_were;
 mod i17_newest_wins;
 mod i18_pure_apply;
 mod i19_deleted_stays;
+mod i20_sessions_have_all;
+mod i21_exactly_once;
 mod i22_publisher_order;
+mod i23_no_gap;
+mod i24_session_present;
+mod i25_one_connection;
+mod i26_wills;
+mod i27_shared;
 mod i28_subscriptions;
 mod i42_vote_before_entries;
 mod i45_nothing_shorter;
@@ -75,12 +89,14 @@ mod i64_bounded;
 mod protocol;
 mod quorum;
 mod refused;
+mod sessions;
 #[cfg(test)]
 mod testing;
 
 use crate::history::{Finished, Invariant, Observation, Violation};
 use crate::model::{Replay, ReplayError};
 
+pub(crate) use i26_wills::SETTLED_US;
 pub(crate) use i46_errors_end::SYNC_ERRORS;
 
 /// All promises, held against one run.
@@ -106,6 +122,8 @@ impl Checker {
             Box::<refused::Refused>::default(),
             Box::<i14_at_most_once::AtMostOnce>::default(),
             Box::new(i19_deleted_stays::DeletedStays),
+            Box::new(i26_wills::Wills),
+            Box::new(i25_one_connection::OneConnection),
             Box::<i07_equal_state::EqualState>::default(),
             Box::new(i12_nothing_lost::NothingLost),
             Box::new(i17_newest_wins::NewestWins),
@@ -114,6 +132,11 @@ impl Checker {
             Box::new(i11_linearizable::Linearizable),
             Box::new(i15_at_least::AtLeast),
             Box::new(i16_states_that_were::StatesThatWere),
+            Box::new(i24_session_present::SessionPresent),
+            Box::new(i21_exactly_once::ExactlyOnce),
+            Box::new(i23_no_gap::NoGap),
+            Box::new(i27_shared::Shared),
+            Box::new(i20_sessions_have_all::SessionsHaveAll),
             Box::new(i22_publisher_order::PublisherOrder),
             Box::new(i28_subscriptions::Subscriptions),
             Box::<i09_snapshots::Snapshots>::default(),

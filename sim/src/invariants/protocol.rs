@@ -1,8 +1,8 @@
 //! Nodes keep to MQTT: what clients could not make sense of, and acknowledgements out of order.
 
-use crate::history::{Finished, Invariant, Violation};
+use crate::history::{Finished, Invariant, ProtocolError, Violation};
 
-const ID: &str = "protocol";
+const ID: &str = ProtocolError::ID;
 
 /// See the module.
 #[derive(Debug)]
@@ -14,14 +14,20 @@ impl Invariant for Protocol {
     }
 
     fn finish(&mut self, finished: &Finished<'_>) -> Result<(), Violation> {
-        match finished.history.protocol_errors.first() {
-            None => Ok(()),
-            Some(error) => Err(Violation {
-                invariant: ID,
-                at: error.at,
-                message: format!("towards client {} node {}: {}", error.client, error.node, error.what),
-            }),
-        }
+        no_error(finished, ID)
+    }
+}
+
+/// That no client has seen a node break this promise.
+pub(super) fn no_error(finished: &Finished<'_>, id: &'static str) -> Result<(), Violation> {
+    let mut errors = finished.history.protocol_errors.iter();
+    match errors.find(|error| error.invariant == id) {
+        None => Ok(()),
+        Some(error) => Err(Violation {
+            invariant: id,
+            at: error.at,
+            message: format!("towards client {} node {}: {}", error.client, error.node, error.what),
+        }),
     }
 }
 
@@ -29,7 +35,6 @@ impl Invariant for Protocol {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use crate::history::ProtocolError;
 
     #[test]
     fn an_error_is_a_violation() {
@@ -39,6 +44,7 @@ mod tests {
             at: 1,
             client: 1,
             node: 2,
+            invariant: ID,
             what: "acknowledged out of order".to_owned(),
         });
         assert!(run.finish(&mut Protocol).is_err());

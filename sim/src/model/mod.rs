@@ -36,6 +36,7 @@ pub use filter::matches;
 pub use past::held_within;
 pub(crate) use past::seen;
 pub use replay::{Replay, ReplayError};
+pub(crate) use sessions::Unfinished;
 pub use sessions::{SessionStep, SessionWhat};
 
 /// What a replayed operation asks for.

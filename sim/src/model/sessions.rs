@@ -41,6 +41,15 @@ pub enum SessionWhat {
         session_present: bool,
         /// Session Expiry Interval, seconds.
         expiry_s: u32,
+        /// What stands in the payload of its will.
+        will: Option<Serial>,
+    },
+    /// A message was put in flight: only then is it sent.
+    Sent {
+        /// By which connection.
+        fence: u64,
+        /// The revision of the message.
+        revision: u64,
     },
     /// Its connection ended.
     Disconnected {
@@ -65,6 +74,23 @@ pub enum SessionWhat {
     Will {
         /// What stands in the payload.
         serial: Option<Serial>,
+    },
+}
+
+/// What the end of the log leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unfinished {
+    /// A connection that no entry has ended.
+    Connected {
+        /// Client identifier.
+        client_id: String,
+        /// The node that held it.
+        node: u64,
+    },
+    /// A will that was not published.
+    Will {
+        /// Client identifier.
+        client_id: String,
     },
 }
 
@@ -197,14 +223,14 @@ impl Replay {
                 if let Some(client) = self.sessions.client_of(sender.fence).cloned()
                     && (matches!(operation, Operation::Disconnect(_)) || !self.sessions.is_late(&client))
                 {
-                    self.session_command(index, &client, operation);
+                    self.session_command(index, sender.fence, &client, operation);
                 }
             }
             (None, _) => {}
         }
     }
 
-    fn session_command(&mut self, index: u64, client: &Bytes, operation: Operation) {
+    fn session_command(&mut self, index: u64, fence: u64, client: &Bytes, operation: Operation) {
         let Some(session) = self.sessions.by_client.get_mut(client) else {
             return;
         };
@@ -247,6 +273,12 @@ impl Replay {
                         client_id: text(client),
                         what: SessionWhat::Unsubscribed { filter },
                     });
+                }
+            }
+            Operation::Progress(progress) => {
+                for one in progress.sent {
+                    let revision = one.position.revision;
+                    self.step(index, client, SessionWhat::Sent { fence, revision });
                 }
             }
             _ => {}
@@ -292,12 +324,14 @@ impl Replay {
         session.expiry_s = connect.expiry_s;
         session.disconnected_at_us = None;
         session.will_due_us = None;
+        let will = connect.will.as_ref().and_then(|will| Serial::of_payload(&will.payload));
         session.will = connect.will;
         let what = SessionWhat::Connected {
             fence,
             node: batch.node_id,
             session_present: resumed,
             expiry_s: connect.expiry_s,
+            will,
         };
         self.step(index, &client, what);
     }
@@ -431,6 +465,23 @@ impl Replay {
                 self.publish_will(index, &client, will);
             }
         }
+    }
+
+    /// What should not be there in the end: clients with a connection in force, and those whose wills were due before `us`.
+    pub(crate) fn unfinished(&self, us: u64) -> Vec<Unfinished> {
+        let sessions = self.sessions.by_client.iter();
+        let unfinished = sessions.flat_map(|(client, session)| {
+            let connection = session.connection.map(|connection| Unfinished::Connected {
+                client_id: text(client),
+                node: connection.node,
+            });
+            let will = session.will_due_us.filter(|at| *at < us && session.will.is_some());
+            let will = will.map(|_| Unfinished::Will {
+                client_id: text(client),
+            });
+            connection.into_iter().chain(will)
+        });
+        unfinished.collect()
     }
 
     fn step(&mut self, index: u64, client: &Bytes, what: SessionWhat) {

@@ -34,7 +34,7 @@ use crate::history::{
     Answer, Call, CommittedLog, Consistency, FinalState, Finished, History, LogIdSeen, Recorder, RunSettings, Time,
 };
 use crate::model::Replay;
-use crate::workload::{self, Behaviour, Context, NodeAddresses, Plan, Stop, Workload};
+use crate::workload::{self, Behaviour, Context, Ending, NodeAddresses, Plan, Stop, Workload};
 
 /// Time without faults at the beginning: what is slow later was not slow for lack of a start.
 const WARM_UP: Duration = Duration::from_secs(3);
@@ -150,6 +150,7 @@ fn context(scene: &Arc<Scene>) -> Context {
         wall: Arc::new(SystemClock),
         timeout: CLIENT_TIMEOUT,
         stop: Stop::default(),
+        ending: Ending::default(),
     }
 }
 
@@ -160,7 +161,7 @@ fn plan(seed: u64) -> Plan {
         match &mut client.behaviour {
             Behaviour::Publisher(publisher) => publisher.pause /= HURRY,
             Behaviour::Requester(requester) => requester.pause /= HURRY,
-            Behaviour::Subscriber(_) | Behaviour::Twin(_) => {}
+            _ => {}
         }
     }
     plan

@@ -15,7 +15,7 @@ use crate::components::net::{HTTP_PORT, MQTT_PORT, SimNet};
 use crate::components::random::stream;
 use crate::faults::plan::Plan;
 use crate::history::{Answer, Call, Condition, Consistency, Operation, Recorder, Serial, Transport};
-use crate::workload::{self, Context, NodeAddresses, Stop};
+use crate::workload::{self, Context, Ending, NodeAddresses, Stop};
 
 /// How long subscribers receive after the last request.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -55,6 +55,7 @@ impl Clients {
             wall: Arc::new(SimClock::default()),
             timeout,
             stop: Stop::default(),
+            ending: Ending::default(),
         };
         let clients = Self {
             recorder,

@@ -8,18 +8,28 @@
 //! | `plan` | which clients there are and how they behave |
 //! | `topics` | the topics and filters they choose from |
 //! | `calls` | one request after the other, drawn |
+//! | `device` | keeps a session: QoS 1 or 2 both ways, at any node |
+//! | `visitor` | has a session that ends soon, and a share of the jobs |
+//! | `witness` | a connection that its own client has replaced |
+//! | `session` | what clients with wills and sessions have in common |
+//! | `ending` | how they come to an end together |
 //! | `publisher` | writes over MQTT with a window, killed and resending elsewhere |
 //! | `requester` | reads, writes and lists over HTTP |
 //! | `subscriber` | follows a filter, resumes, reads slowly |
 //! | `twin` | takes the connection of another client over |
 
 mod calls;
+mod device;
+mod ending;
 mod plan;
 mod publisher;
 mod requester;
+mod session;
 mod subscriber;
 mod topics;
 mod twin;
+mod visitor;
+mod witness;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +44,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::history::{Now, Recorder};
 
-pub use plan::{Behaviour, ClientPlan, Plan, Publisher, Requester, Subscriber, Twin, Writes};
+pub use ending::Ending;
+pub use plan::{Behaviour, ClientPlan, Device, Plan, Publisher, Requester, Subscriber, Twin, Visitor, Writes};
+pub use session::{DEVICE_FILTER, JOB_FILTER, JOB_TOPICS, WILL_CLIENTS};
 pub use topics::Topics;
 
 /// Where a node listens for clients, `host:port`.
@@ -48,9 +60,9 @@ pub struct NodeAddresses {
     pub http: String,
 }
 
-/// What a client may take to end beside its time for a request: it connects, waits for a node that says nothing, and pauses.
+/// What a client may take to end beside its time for a request: it connects, waits for what does not come, and pauses.
 pub const ENDS_WITHIN: Duration = subscriber::CONNECT_TIMEOUT
-    .saturating_add(subscriber::SILENCE_MAX)
+    .saturating_add(device::END)
     .saturating_add(Duration::from_secs(3));
 
 /// When clients end.
@@ -79,6 +91,8 @@ pub struct Context {
     pub timeout: Duration,
     /// When it ends.
     pub stop: Stop,
+    /// With what it ends, if it keeps a session.
+    pub ending: Ending,
 }
 
 /// The life of one client, until it is stopped.
@@ -88,6 +102,8 @@ pub async fn client(plan: ClientPlan, context: Context) {
         Behaviour::Publisher(behaviour) => publisher::run(plan.client, behaviour, plan.topics, context, rng).await,
         Behaviour::Requester(behaviour) => requester::run(plan.client, behaviour, plan.topics, context, rng).await,
         Behaviour::Subscriber(behaviour) => subscriber::run(plan.client, behaviour, plan.topics, context, rng).await,
+        Behaviour::Device(behaviour) => device::run(plan.client, behaviour, context, rng).await,
+        Behaviour::Visitor(behaviour) => visitor::run(plan.client, behaviour, context, rng).await,
         Behaviour::Twin(behaviour) => twin::run(behaviour, context, rng).await,
     }
 }
@@ -106,8 +122,8 @@ pub fn spawn(plan: &Plan, context: &Context) -> Workload {
     for one in &plan.clients {
         let task = tokio::spawn(client(one.clone(), context.clone()));
         match one.behaviour {
-            Behaviour::Subscriber(_) => subscriptions.push(task),
-            Behaviour::Publisher(_) | Behaviour::Requester(_) | Behaviour::Twin(_) => requests.push(task),
+            Behaviour::Subscriber(_) | Behaviour::Device(_) => subscriptions.push(task),
+            _ => requests.push(task),
         }
     }
     Workload {

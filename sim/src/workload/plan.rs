@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use banyan_core::mqtt::QoS;
 use rand::Rng;
 
 use super::topics::Topics;
@@ -35,6 +36,10 @@ pub enum Behaviour {
     Requester(Requester),
     /// Follows a filter.
     Subscriber(Subscriber),
+    /// Keeps a session.
+    Device(Device),
+    /// Has a session that ends soon.
+    Visitor(Visitor),
     /// Comes with another one's identifier.
     Twin(Twin),
 }
@@ -90,6 +95,32 @@ pub struct Writes {
     pub payload_bytes_max: usize,
 }
 
+/// Publishes and receives in a session that it resumes at any node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// With which QoS: 1 or 2.
+    pub qos: QoS,
+    /// Messages in flight at most.
+    pub window: usize,
+    /// Mean time between two messages.
+    pub pause: Duration,
+    /// Mean time between two ends of its connection, without a word (L2).
+    pub kill_every: Duration,
+    /// Mean time until it is back.
+    pub away: Duration,
+    /// Mean time between two storms in which it takes its own connection over, at any node (L3); zero: never.
+    pub storm_every: Duration,
+}
+
+/// Comes and goes, and takes its share of what the shared subscription brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visitor {
+    /// Mean time for which it stays.
+    pub stay: Duration,
+    /// Mean time until it is back.
+    pub away: Duration,
+}
+
 /// Takes another client's connection over, in storms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Twin {
@@ -117,7 +148,8 @@ pub struct Subscriber {
 }
 
 impl Plan {
-    /// Ten clients, and with some seeds one that takes the place of another. Each special behaviour is on or off for the whole run, so that rare combinations get room.
+    /// Ten clients, four that keep a session, one that has a short one, and with some seeds one that takes the place of another.
+    /// Each special behaviour is on or off for the whole run, so that rare combinations get room.
     #[must_use]
     pub fn draw(rng: &mut impl Rng) -> Self {
         let topics = Topics {
@@ -170,6 +202,35 @@ impl Plan {
                 }),
             });
         }
+        let storms = rng.random_bool(0.4);
+        for number in 0..4 {
+            let device = Device {
+                qos: if number < 2 { QoS::ExactlyOnce } else { QoS::AtLeastOnce },
+                window: rng.random_range(1..=6),
+                pause: pause * 4,
+                kill_every: seconds(rng, 2..=10),
+                away: Duration::from_millis(rng.random_range(20..=2_000)),
+                storm_every: match storms && number % 2 == 0 {
+                    true => seconds(rng, 3..=12),
+                    false => Duration::ZERO,
+                },
+            };
+            clients.push(ClientPlan {
+                client: clients.len() as u32 + 1,
+                seed: rng.random(),
+                topics,
+                behaviour: Behaviour::Device(device),
+            });
+        }
+        clients.push(ClientPlan {
+            client: clients.len() as u32 + 1,
+            seed: rng.random(),
+            topics,
+            behaviour: Behaviour::Visitor(Visitor {
+                stay: seconds(rng, 1..=6),
+                away: Duration::from_millis(rng.random_range(200..=4_000)),
+            }),
+        });
         Self { clients }
     }
 }

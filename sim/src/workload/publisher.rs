@@ -161,7 +161,7 @@ impl PublisherClient {
                 Ok(Incoming::PubAck(ack)) => self.acknowledged(node, &ack, pending),
                 Ok(Incoming::PingResp) | Err(MqttError::Timeout) => {}
                 Ok(Incoming::SubAck(_)) => return Err(MqttError::Unexpected("a SUBACK that was not asked for")),
-                Ok(Incoming::Message(_)) => return Err(MqttError::Unexpected("a message that was not asked for")),
+                Ok(_) => return Err(MqttError::Unexpected("a packet that was not asked for")),
                 Err(error) => return Err(error),
             }
         }
@@ -234,6 +234,7 @@ impl PublisherClient {
             at: (self.context.now)(),
             client: self.client,
             node: node.node,
+            invariant: ProtocolError::ID,
             what,
         });
     }

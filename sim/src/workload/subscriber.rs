@@ -160,7 +160,9 @@ impl SubscriberClient {
                             }
                         }
                         Incoming::SubAck(_) => return Err(MqttError::Unexpected("SUBACK of another packet")),
-                        Incoming::PubAck(_) => return Err(MqttError::Unexpected("PUBACK to a subscriber")),
+                        Incoming::PubAck(_) | Incoming::PubRec(_) | Incoming::PubRel(_) | Incoming::PubComp(_) => {
+                            return Err(MqttError::Unexpected("an acknowledgement to a subscriber with QoS 1"));
+                        }
                     }
                 }
                 Err(MqttError::Timeout) => {}
@@ -205,6 +207,7 @@ impl SubscriberClient {
                 at: (self.context.now)(),
                 client: self.client,
                 node: node.node,
+                invariant: ProtocolError::ID,
                 what: error.to_string(),
             });
         }

@@ -6,6 +6,7 @@ use super::{CloseReason, Closed};
 use crate::command::{BatchId, Connect, Will};
 use crate::keyspace::session::session_key;
 use crate::keyspace::{LiveConnection, MessagePosition, Session};
+use crate::planted::{Bug, planted};
 use crate::state::{Applied, ApplyError, Outcome, State};
 
 impl State {
@@ -20,7 +21,9 @@ impl State {
         self.position.fence += 1;
         let fence = self.position.fence;
         let former = self.sessions.get(&connect.client_id);
-        if let Some(former) = &former {
+        if let Some(former) = &former
+            && !planted(Bug::P13)
+        {
             applied.closed.extend(closed(former, CloseReason::TakenOver));
         }
         let resumed = former
@@ -87,7 +90,7 @@ impl State {
             Some(due_us) => due_us <= now_us,
             None => will.delay_s == 0,
         };
-        Ok(Some(will).filter(|_| is_due))
+        Ok(Some(will).filter(|_| is_due || planted(Bug::P23)))
     }
 }
 

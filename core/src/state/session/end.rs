@@ -9,6 +9,7 @@ use super::connect::closed;
 use crate::command::{Disconnect, Kick};
 use crate::keyspace::Session;
 use crate::keyspace::session::seconds_after;
+use crate::planted::{Bug, planted};
 use crate::state::{Applied, ApplyError, Outcome, State};
 
 impl State {
@@ -29,7 +30,7 @@ impl State {
         {
             session.expiry_s = expiry_s;
         }
-        if session.has_will && !disconnect.publishes_will {
+        if session.has_will && !disconnect.publishes_will && !planted(Bug::P23) {
             self.take_will(client_id)?;
             session.has_will = false;
         }

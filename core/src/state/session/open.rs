@@ -7,6 +7,7 @@ use super::replace::waits_for;
 use crate::keyspace::session::session_of_key;
 use crate::keyspace::subscription::subscription_of_key;
 use crate::keyspace::{FormatError, KeyKind, Session, SubscriptionRow};
+use crate::planted::{Bug, planted};
 use crate::state::{OpenError, State};
 use crate::store::{Direction, ReadView};
 
@@ -21,7 +22,11 @@ impl State {
         for row in rows_of(KeyKind::Session) {
             let (key, row) = row?;
             let client_id = session_of_key(&key)?;
-            let session = Session::parse(client_id.clone(), &row)?;
+            let mut session = Session::parse(client_id.clone(), &row)?;
+            if planted(Bug::P09) {
+                session.inbound.clear();
+                session.in_flight.clear();
+            }
             sessions.insert(client_id, session);
         }
         for row in rows_of(KeyKind::Subscription) {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::subscribe::copied;
 use crate::command::{CaughtUp, Progress, Sent};
 use crate::keyspace::{InFlight, MessagePosition, Session};
+use crate::planted::{Bug, planted};
 use crate::state::{ApplyError, Outcome, State};
 
 impl State {
@@ -26,7 +27,9 @@ impl State {
             for position in &progress.settled {
                 take_assigned(session, *position);
             }
-            progress.sent.iter().for_each(|sent| put_in_flight(session, sent));
+            if !planted(Bug::P12) {
+                progress.sent.iter().for_each(|sent| put_in_flight(session, sent));
+            }
             if let Some(cursor) = progress.cursor {
                 session.cursor = session.cursor.max(cursor.min(end));
             }

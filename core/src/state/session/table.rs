@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use imbl::OrdMap;
 
 use crate::keyspace::Session;
+use crate::planted::{Bug, planted};
 
 /// The sessions in memory. Everything follows from the sessions themselves.
 #[derive(Debug, Default)]
@@ -97,7 +98,9 @@ impl Sessions {
         }
         if let Some(connection) = connection {
             let fence = connection.fence;
-            if let Ok(entry) = self.by_fence.find_entry(hash(fence), |(other, _)| *other == fence) {
+            if let Ok(entry) = self.by_fence.find_entry(hash(fence), |(other, _)| *other == fence)
+                && !(planted(Bug::P13) && new_connection.is_some_and(|new| new.fence != fence))
+            {
                 entry.remove();
             }
             self.late.remove(&fence);
