@@ -113,8 +113,8 @@ pub const BUGS: &[PlantedBug] = &[
         bug: Bug::P10,
         what: "tombstones are dropped while older writes may still come",
         // A state without a tombstone that it must hold is not that of the log, before an older write comes that it would have
-        // stopped.
-        invariants: &["I-19", "I-7"],
+        // stopped. With one revision more than the log gives, what is in flight by the log is not what nodes had in flight.
+        invariants: &["I-19", "I-7", "I-25"],
         budget: 200,
         needs: &[],
     },
@@ -122,8 +122,9 @@ pub const BUGS: &[PlantedBug] = &[
         id: "P11",
         bug: Bug::P11,
         what: "the packet identifier of a QoS 2 message is not kept with it",
-        // The model keeps the identifier: with one revision too many the nodes have another state than the log gives.
-        invariants: &["I-21", "I-7"],
+        // The model keeps the identifier: with one revision too many the nodes have another state than the log gives, and what
+        // is in flight by the log is not what they had in flight.
+        invariants: &["I-21", "I-7", "I-25"],
         budget: 100,
         needs: &[],
     },
