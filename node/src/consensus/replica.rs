@@ -400,10 +400,16 @@ impl Replica {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let entry_id = |id: &Option<LogId>| id.map(to_entry_id);
-        // openraft tells its metrics after it has told the state machine. And while a new leader has not seen how far this log
+        // openraft counts what a snapshot covers as committed from when its installation begins, and the log beneath may hold
+        // something else until it is done.
+        let held = |id: &EntryId| last.is_some_and(|last| id.index <= last.index);
+        // It tells its metrics after it has told the state machine. And while a new leader has not seen how far this log
         // agrees with its own, they tell of less than before: what is committed stays so.
         let mut committed = self.committed.lock();
-        *committed = entry_id(&metrics.local_committed).max(applied).max(*committed);
+        *committed = entry_id(&metrics.local_committed)
+            .filter(held)
+            .max(applied)
+            .max(*committed);
         LogIds {
             vote: self.log.vote(),
             last,

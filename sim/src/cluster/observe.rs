@@ -47,14 +47,7 @@ fn observe(node: &SimNode, at: Time) -> Option<NodeObservation> {
         leader: leadership.leader,
         is_leader: leadership.leader == Some(node.id()),
         last_log: last_log.unwrap_or(NO_ENTRY),
-        // Consensus counts what a snapshot covers as committed from when its installation begins, and the log beneath may hold
-        // something else until it is done: what is applied is what can be told then.
-        committed: if ids.committed.map(seen) > last_log {
-            ids.applied
-        } else {
-            ids.committed
-        }
-        .map(seen),
+        committed: ids.committed.map(seen),
         applied: ids.applied.map(seen),
         snapshot: ids.snapshot.map(seen),
         purged: ids.purged.map(seen),

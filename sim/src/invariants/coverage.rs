@@ -38,6 +38,8 @@ pub const REQUIRED: &[&str] = &[
     "sessions ended",
 ];
 
+/// Runs of which an entry of the log was not seen in time, so that nothing was held against the log.
+pub const UNREAD_LOGS: &str = "logs not read in full";
 /// Messages that came over a connection which its client had replaced.
 pub const LATE_RECEIPTS: &str = "receipts too late";
 /// Messages that members of the shared subscription received.
@@ -105,6 +107,9 @@ impl Coverage {
         coverage.add(SHARED_RECEIPTS, receipts().filter(|one| one.shared).count() as u64);
         coverage.add("receipts again", receipts().filter(|one| one.dup).count() as u64);
         coverage.add("sessions drained", finished.history.drained.len() as u64);
+        if finished.replay.is_none() && !finished.committed.is_empty() {
+            coverage.add(UNREAD_LOGS, 1);
+        }
         if let Some(replay) = finished.replay {
             for step in replay.session_steps() {
                 match step.what {

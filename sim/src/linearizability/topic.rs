@@ -197,6 +197,9 @@ impl Value {
     }
 }
 
+/// What the topics begin with that wills write.
+const WILLS: &str = "device/will/";
+
 /// The requests of each topic, by the time at which they were sent.
 pub(super) fn by_topic(history: &History) -> BTreeMap<String, Vec<TopicOperation>> {
     let mut names: BTreeSet<&str> = BTreeSet::new();
@@ -206,6 +209,8 @@ pub(super) fn by_topic(history: &History) -> BTreeMap<String, Vec<TopicOperation
             names.extend(rows.iter().map(|(topic, _)| topic.as_str()));
         }
     }
+    // Wills of devices are written by the cluster, and no request tells of them.
+    names.retain(|topic| !topic.starts_with(WILLS));
     let mut topics: BTreeMap<String, Vec<TopicOperation>> = BTreeMap::new();
     for operation in &history.operations {
         let concerned: Vec<&str> = match &operation.call {
