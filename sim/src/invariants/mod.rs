@@ -93,7 +93,7 @@ mod sessions;
 #[cfg(test)]
 mod testing;
 
-use crate::history::{Finished, Invariant, Observation, Violation};
+use crate::history::{CommittedLog, Finished, Invariant, Observation, Violation};
 use crate::model::{Replay, ReplayError};
 
 pub(crate) use i26_wills::SETTLED_US;
@@ -172,7 +172,9 @@ impl Checker {
             Err(ReplayError::Missing(_)) => None,
             Err(error) => return Err(vec![not_replayable(finished, &error)]),
         };
+        let unread = CommittedLog::new();
         let finished = Finished {
+            committed: if replay.is_some() { finished.committed } else { &unread },
             replay: replay.as_ref().filter(|_| !finished.committed.is_empty()),
             ..*finished
         };

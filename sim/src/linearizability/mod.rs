@@ -22,9 +22,12 @@ pub const STEPS_MAX: u64 = 2_000_000;
 
 /// Searches for an order of the requests of each topic that explains every answer.
 ///
+/// Returns how many topics it gave up on, since their search took more than `steps_max` steps.
+///
 /// # Errors
-/// A topic for which there is none, or whose search took more than `steps_max` steps: what is not known is not right.
-pub fn black_box(history: &History, steps_max: u64) -> Result<(), (Time, String)> {
+/// A topic for which there is none.
+pub fn black_box(history: &History, steps_max: u64) -> Result<usize, (Time, String)> {
+    let mut given_up = 0;
     for (name, operations) in topic::by_topic(history) {
         match search::search(&operations, steps_max) {
             search::Verdict::Linearizable => {}
@@ -39,18 +42,10 @@ pub fn black_box(history: &History, steps_max: u64) -> Result<(), (Time, String)
                     ),
                 ));
             }
-            search::Verdict::Unknown => {
-                return Err((
-                    operations.last().map_or(0, |operation| operation.invoked_at),
-                    format!(
-                        "whether the {} requests of {name} can be ordered is unknown after {steps_max} steps",
-                        operations.len()
-                    ),
-                ));
-            }
+            search::Verdict::Unknown => given_up += 1,
         }
     }
-    Ok(())
+    Ok(given_up)
 }
 
 #[cfg(test)]
@@ -126,7 +121,7 @@ mod tests {
             operations: operations.to_vec(),
             ..History::default()
         };
-        black_box(&history, 10_000).is_ok()
+        black_box(&history, 10_000) == Ok(0)
     }
 
     #[test]
