@@ -217,7 +217,8 @@ pub const BUGS: &[PlantedBug] = &[
         id: "P-late",
         bug: Bug::Late,
         what: "a batch is applied after its deadline",
-        invariants: &["refused"],
+        // Its client was told nothing, and has meanwhile sent the same to another node.
+        invariants: &["refused", "I-14"],
         budget: 100,
         needs: &[Class::Partition],
     },
