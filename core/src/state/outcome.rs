@@ -81,7 +81,8 @@ pub enum Outcome {
     Duplicate,
     /// The connection that sends this is not in force any more: nothing was done.
     Fenced,
-    /// The deadline of the batch had passed: nothing was applied, whoever asked has given up.
+    /// The deadline of the batch had passed, or something that the same connection has sent before came too late: nothing was
+    /// applied, whoever asked has given up.
     TooLate,
 }
 

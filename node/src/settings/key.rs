@@ -101,15 +101,9 @@ pub(super) const fn number(
     example: &'static str,
     help: &'static str,
 ) -> Key {
-    let kind = Kind::Number {
-        default: Some(default),
-        min: range.0,
-        max: range.1,
-        bytes: false,
-    };
     Key {
         name,
-        kind,
+        kind: in_range(default, range, false),
         example,
         help,
     }
@@ -122,16 +116,19 @@ pub(super) const fn bytes(
     example: &'static str,
     help: &'static str,
 ) -> Key {
-    let kind = Kind::Number {
-        default: Some(default),
-        min: range.0,
-        max: range.1,
-        bytes: true,
-    };
     Key {
         name,
-        kind,
+        kind: in_range(default, range, true),
         example,
         help,
+    }
+}
+
+const fn in_range(default: u64, (min, max): (u64, u64), bytes: bool) -> Kind {
+    Kind::Number {
+        default: Some(default),
+        min,
+        max,
+        bytes,
     }
 }

@@ -24,7 +24,7 @@ impl Invariant for Linearizable {
             linearizability::by_index(finished.history, replay).map_err(violation)?;
         }
         if finished.settings.black_box || finished.replay.is_none() {
-            // What it gives up on, the log has decided.
+            // What it gives up on is left to the log, where that was read in full.
             let _given_up = linearizability::black_box(finished.history, STEPS_MAX).map_err(violation)?;
         }
         Ok(())

@@ -298,7 +298,8 @@ impl Connection {
             .min()
     }
 
-    /// Lets time pass: a client that was too fast is read again; closes one that did not finish CONNECT in time, or that fell silent [MQTT-3.1.2-22].
+    /// Lets time pass: a client that was too fast is read again; closes one that did not finish CONNECT in time, or that fell
+    /// silent [MQTT-3.1.2-22].
     pub fn on_tick(&mut self, now_ms: u64, out: &mut Vec<Effect>) {
         if self.is_closed() {
             return;

@@ -19,6 +19,7 @@
 //! - A client identifier has one session at most, and a session one connection at most.
 //! - A connection is known by its *fence*, a number that no other one ever has and that is greater than those of all before.
 //!   What a connection sends that is not in force any more changes nothing.
+//! - Once something that a connection has sent came too late, nothing more is taken from it than its end.
 //! - A session is connected, or it will end by time, or it never expires.
 //! - A will is published once: when its session ends, or its delay has passed before the client has come back, unless the
 //!   client has taken its leave (§3.14.4).
