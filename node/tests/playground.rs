@@ -1,10 +1,12 @@
 //! `banyan playground` with real processes: it serves, notices a killed node, stops cleanly, and keeps its data.
 
+mod common;
+
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use common::ports::ReservedPort;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 /// A running playground; killed, and its nodes with it, when a test fails.
@@ -97,30 +99,11 @@ impl Drop for Playground {
     }
 }
 
-/// The first of three neighbouring free ports, three times.
-fn free_ports() -> [u16; 3] {
-    let mut found = Vec::new();
-    let mut held = Vec::new();
-    let first = 20_000 + (std::process::id() % 1_000) as u16 * 20; // apart from tests that run at the same time
-    for base in (first..first + 3_000).step_by(3) {
-        let listeners: Vec<_> = (base..base + 3)
-            .map_while(|port| TcpListener::bind(("127.0.0.1", port)).ok())
-            .collect();
-        if listeners.len() == 3 {
-            found.push(base);
-            held.push(listeners);
-        }
-        if let Ok(ports) = <[u16; 3]>::try_from(&found[..]) {
-            return ports;
-        }
-    }
-    panic!("no free ports");
-}
-
 #[test]
 fn serves_reports_a_killed_node_and_comes_back_with_its_data() {
     let dir = tempfile::tempdir().unwrap();
-    let ports = free_ports();
+    let reserved: [[ReservedPort; 3]; 3] = std::array::from_fn(|_| ReservedPort::neighbours());
+    let ports = reserved.each_ref().map(|of_a_service| of_a_service[0].number());
     let mut playground = Playground::start(dir.path(), ports);
     playground.put(0, "one");
     assert_eq!(playground.get(2), "one");

@@ -1,7 +1,10 @@
 //! Ports that stay free while their node is down.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use banyan_node::settings::{Address, Member};
 
 /// First port handed out: below the range from which systems take the ports of outgoing connections, so that no client of a
 /// restarted node sits on the node's port.
@@ -37,8 +40,34 @@ impl ReservedPort {
         panic!("no free port");
     }
 
+    /// `N` of them with consecutive numbers.
+    pub fn neighbours<const N: usize>() -> [Self; N] {
+        loop {
+            let ports: [Self; N] = std::array::from_fn(|_| Self::new());
+            if ports.is_sorted_by(|a, b| a.number + 1 == b.number) {
+                return ports;
+            }
+        }
+    }
+
     /// Its number.
     pub fn number(&self) -> u16 {
         self.number
     }
+}
+
+/// Reserves `count` ports, for the members of one cluster to share.
+pub fn reserve(count: usize) -> Arc<[ReservedPort]> {
+    (0..count).map(|_| ReservedPort::new()).collect()
+}
+
+/// The members of a cluster whose peers listen at `ports`; node ids count from 1.
+pub fn members(ports: &[ReservedPort]) -> Vec<Member> {
+    (1..)
+        .zip(ports)
+        .map(|(node_id, port)| Member {
+            node_id,
+            address: Address::parse(&format!("127.0.0.1:{}", port.number)).expect("an address"),
+        })
+        .collect()
 }

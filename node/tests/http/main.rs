@@ -1,5 +1,8 @@
 //! HTTP over a real listener: status codes, headers and bodies as a client sees them.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod changes;
 mod cursors;
 mod lists;

@@ -18,6 +18,8 @@ use tokio::time::Instant;
 use ureq::http::{HeaderMap, Method, Request, Response};
 use ureq::{Agent, Body};
 
+use crate::common::ports::{ReservedPort, members, reserve};
+
 /// A node that serves HTTP until dropped.
 pub(crate) struct Node {
     pub(crate) url: String,
@@ -25,6 +27,7 @@ pub(crate) struct Node {
     server: Option<Server>,
     runtime: Runtime,
     _data: TempDir,
+    _peer_ports: Arc<[ReservedPort]>,
 }
 
 /// An answer, read whole.
@@ -44,29 +47,30 @@ impl Node {
 
     /// The nodes of a new cluster, once they serve.
     pub(crate) fn cluster<const N: usize>() -> [Self; N] {
-        let members = members(N);
-        let nodes = std::array::from_fn(|at| Self::member(&members, at));
+        let ports = reserve(N);
+        let nodes = std::array::from_fn(|at| Self::member(&ports, at));
         nodes.iter().for_each(Self::wait_until_ready);
         nodes
     }
 
     /// A member of a cluster whose others are not there.
     pub(crate) fn without_quorum() -> Self {
-        Self::member(&members(3), 0)
+        Self::member(&reserve(3), 0)
     }
 
-    /// Starts one of `members`.
-    fn member(members: &[Member], at: usize) -> Self {
+    /// Starts the member whose peers listen at one of `ports`.
+    fn member(ports: &Arc<[ReservedPort]>, at: usize) -> Self {
         let data = tempfile::tempdir().unwrap();
         let any_port = Address::parse("127.0.0.1:0").unwrap();
-        let peer = members[at].address.clone();
+        let members = members(ports);
+        let Member { node_id, address: peer } = members[at].clone();
         let settings = Settings {
             mqtt: vec![any_port.clone()],
             http: vec![any_port],
             peer: peer.clone(),
             peer_advertise: peer,
-            entry: Entry::Bootstrap(members.to_vec()),
-            ..Settings::defaults(members[at].node_id, data.path())
+            entry: Entry::Bootstrap(members),
+            ..Settings::defaults(node_id, data.path())
         };
         let components = Components {
             clock: Arc::new(SystemClock),
@@ -86,6 +90,7 @@ impl Node {
             server: Some(server),
             runtime,
             _data: data,
+            _peer_ports: Arc::clone(ports),
         }
     }
 
@@ -148,22 +153,6 @@ impl Drop for Node {
             self.runtime.block_on(server.stop());
         }
     }
-}
-
-/// `count` members with peer ports that were free a moment ago.
-fn members(count: usize) -> Vec<Member> {
-    let listeners: Vec<_> = (0..count)
-        .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    let address =
-        |listener: &std::net::TcpListener| Address::parse(&listener.local_addr().unwrap().to_string()).unwrap();
-    (1..)
-        .zip(&listeners)
-        .map(|(node_id, listener)| Member {
-            node_id,
-            address: address(listener),
-        })
-        .collect()
 }
 
 impl Answer {

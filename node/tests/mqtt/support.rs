@@ -21,6 +21,7 @@ use tokio::runtime::Runtime;
 use crate::common::client::{
     ANSWER_TIMEOUT, Client, ClientError, ConnectOptions, SubscribeOptions, message, user_properties,
 };
+use crate::common::ports::{ReservedPort, members, reserve};
 use crate::common::wait;
 
 /// Time for a cluster to become ready. Generous: debug builds on busy machines.
@@ -34,6 +35,7 @@ pub struct Node {
     server: Option<Server>,
     runtime: Runtime,
     _data: TempDir,
+    _peer_ports: Arc<[ReservedPort]>,
 }
 
 impl Node {
@@ -55,24 +57,25 @@ impl Node {
 
     /// A new cluster with other settings, once it serves.
     pub fn cluster_with<const N: usize>(change: impl Fn(&mut Settings)) -> [Self; N] {
-        let members = members(N);
-        let nodes = std::array::from_fn(|at| Self::member(&members, at, &change));
+        let ports = reserve(N);
+        let nodes = std::array::from_fn(|at| Self::member(&ports, at, &change));
         nodes.iter().for_each(Self::wait_until_ready);
         nodes
     }
 
-    fn member(members: &[Member], at: usize, change: &impl Fn(&mut Settings)) -> Self {
+    fn member(ports: &Arc<[ReservedPort]>, at: usize, change: &impl Fn(&mut Settings)) -> Self {
         show_log();
         let data = tempfile::tempdir().expect("a directory");
         let any_port = Address::parse("127.0.0.1:0").expect("an address");
-        let peer = members[at].address.clone();
+        let members = members(ports);
+        let Member { node_id, address: peer } = members[at].clone();
         let mut settings = Settings {
             mqtt: vec![any_port.clone()],
             http: vec![any_port],
             peer: peer.clone(),
             peer_advertise: peer,
-            entry: Entry::Bootstrap(members.to_vec()),
-            ..Settings::defaults(members[at].node_id, data.path())
+            entry: Entry::Bootstrap(members),
+            ..Settings::defaults(node_id, data.path())
         };
         change(&mut settings);
         let runtime = Runtime::new().expect("a runtime");
@@ -83,6 +86,7 @@ impl Node {
             server: Some(server),
             runtime,
             _data: data,
+            _peer_ports: Arc::clone(ports),
         }
     }
 
@@ -198,23 +202,6 @@ fn show_log() {
         let log = tracing_subscriber::fmt().with_env_filter(directives).with_test_writer();
         let _set_already = log.try_init();
     }
-}
-
-/// `count` members with peer ports that were free a moment ago.
-fn members(count: usize) -> Vec<Member> {
-    let listeners: Vec<_> = (0..count)
-        .map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"))
-        .collect();
-    (1..)
-        .zip(&listeners)
-        .map(|(node_id, listener)| {
-            let address = listener.local_addr().expect("an address").to_string();
-            Member {
-                node_id,
-                address: Address::parse(&address).expect("an address"),
-            }
-        })
-        .collect()
 }
 
 /// A retained message of QoS 1.
