@@ -33,7 +33,7 @@ fn tree(sites: u32) -> MemoryStore {
                     timestamp_us: 1,
                     expires_at_us: None,
                     qos: 1,
-                    publisher: "bench",
+                    publisher: b"bench",
                     metadata: &metadata,
                     payload: &[b'x'; 100],
                 };

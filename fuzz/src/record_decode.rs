@@ -53,7 +53,7 @@ fn check_record(stored: Bytes) {
         timestamp_us: record.timestamp_us(),
         expires_at_us: record.expires_at_us(),
         qos: record.qos(),
-        publisher: record.publisher(),
+        publisher: record.publisher().as_bytes(),
         metadata: &metadata,
         payload: &payload,
     };

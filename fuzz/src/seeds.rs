@@ -325,7 +325,7 @@ fn record_decode() -> Vec<Vec<u8>> {
         timestamp_us: 7,
         expires_at_us: Some(10),
         qos: 1,
-        publisher: "p",
+        publisher: b"p",
         metadata: &metadata,
         payload: b"21.5",
     };

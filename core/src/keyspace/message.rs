@@ -305,7 +305,7 @@ mod tests {
             timestamp_us: 5,
             expires_at_us: Some(6),
             qos: 1,
-            publisher: "probe",
+            publisher: b"probe",
             metadata: &metadata(),
             payload: b"21.5",
         };

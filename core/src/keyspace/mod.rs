@@ -20,6 +20,7 @@
 //! A *stored topic* is a topic name with `/` as 0x00; see [`topic`] for why. Reading topics by filter, prefix and range
 //! is in [`scan`], which topics a filter needs to look at in [`plan`].
 
+mod buffer;
 pub mod change;
 pub mod expiry;
 pub mod group;
@@ -42,7 +43,7 @@ pub use kind::KeyKind;
 pub use message::{Message, MessageContent};
 pub use origin::OriginRow;
 pub use position::MessagePosition;
-pub use record::{FormatError, RecordFields, TopicRecord};
+pub use record::{FormatError, RecordFields, RecordHead, TopicRecord};
 pub use scan::{Scan, Selection};
 pub use session::{InFlight, LiveConnection, Session};
 pub use subscription::SubscriptionRow;

@@ -17,6 +17,7 @@
 
 use bytes::{BufMut, Bytes};
 
+use super::buffer::shared_buffer;
 use crate::limits::METADATA_BYTES_MAX;
 use crate::metadata::Metadata;
 
@@ -51,6 +52,23 @@ impl FormatError {
     }
 }
 
+/// What `apply` wants to know of a record again and again, apart from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordHead {
+    /// Revision of the write.
+    pub revision: u64,
+    /// Place of the topic among the topics that the revision changed.
+    pub ordinal: u32,
+    /// Revision of the write that created the topic after its last deletion.
+    pub created_revision: u64,
+    /// When the value was true, microseconds since the Unix epoch.
+    pub timestamp_us: u64,
+    /// When the value is deleted, microseconds since the Unix epoch.
+    pub expires_at_us: Option<u64>,
+    /// QoS of the PUBLISH, 0 to 2.
+    pub qos: u8,
+}
+
 /// A stored value, read where it lies. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TopicRecord(Bytes);
@@ -82,6 +100,19 @@ impl TopicRecord {
             return Err(FormatError::new("topic record", "has a publisher that is not UTF-8"));
         }
         Ok(record)
+    }
+
+    /// The fields of fixed size.
+    #[must_use]
+    pub fn head(&self) -> RecordHead {
+        RecordHead {
+            revision: self.revision(),
+            ordinal: self.ordinal(),
+            created_revision: self.created_revision(),
+            timestamp_us: self.timestamp_us(),
+            expires_at_us: self.expires_at_us(),
+            qos: self.qos(),
+        }
     }
 
     /// Revision of the write.
@@ -222,8 +253,8 @@ pub struct RecordFields<'a> {
     pub expires_at_us: Option<u64>,
     /// QoS of the PUBLISH, 0 to 2.
     pub qos: u8,
-    /// Client identifier or principal of the writer, at most 65,535 bytes.
-    pub publisher: &'a str,
+    /// Client identifier or principal of the writer, UTF-8, at most 65,535 bytes.
+    pub publisher: &'a [u8],
     /// What the publisher says about the payload.
     pub metadata: &'a Metadata,
     /// The value, not empty.
@@ -234,11 +265,12 @@ impl RecordFields<'_> {
     /// The record, in a buffer of its own.
     ///
     /// # Panics
-    /// If the payload is empty, the QoS above 2, or the publisher too long.
+    /// If the payload is empty, the QoS above 2, or the publisher too long; in debug builds, if it is not UTF-8.
     #[must_use]
     pub fn encode(&self) -> TopicRecord {
         assert!(!self.payload.is_empty(), "a record has a payload");
         assert!(self.qos <= 2, "QoS {} does not exist", self.qos);
+        debug_assert!(std::str::from_utf8(self.publisher).is_ok(), "a publisher is text");
         let metadata = self.metadata.as_bytes();
         let publisher_length = u16::try_from(self.publisher.len()).expect("a publisher is limited to 65,535 bytes");
         let metadata_length = u16::try_from(metadata.len()).expect("metadata are limited to 16 KiB");
@@ -253,52 +285,12 @@ impl RecordFields<'_> {
             bytes.put_u64(self.expires_at_us.unwrap_or(0));
             bytes.put_u16(publisher_length);
             bytes.put_u16(metadata_length);
-            bytes.put_slice(self.publisher.as_bytes());
+            bytes.put_slice(self.publisher);
             bytes.put_slice(metadata);
             bytes.put_slice(self.payload);
             debug_assert!(bytes.is_empty());
         });
         TopicRecord(bytes)
-    }
-}
-
-/// A buffer in one allocation with its reference count.
-///
-/// `Bytes` made of a vector keeps the count in an allocation of its own: one more to make, to free, and to fetch into the
-/// cache whenever a record is cloned or dropped, which every write does with the record that it replaces.
-struct Inline<const N: usize> {
-    length: usize,
-    bytes: [u8; N],
-}
-
-impl<const N: usize> Inline<N> {
-    fn filled(length: usize, fill: impl FnOnce(&mut [u8])) -> Bytes {
-        let mut inline = Self { length, bytes: [0; N] };
-        fill(&mut inline.bytes[..length]);
-        Bytes::from_owner(inline)
-    }
-}
-
-impl<const N: usize> AsRef<[u8]> for Inline<N> {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-}
-
-/// `length` bytes as `fill` leaves them. Small buffers are rounded up to the next of a few sizes.
-fn shared_buffer(length: usize, fill: impl FnOnce(&mut [u8])) -> Bytes {
-    match length {
-        0..=64 => Inline::<64>::filled(length, fill),
-        65..=128 => Inline::<128>::filled(length, fill),
-        129..=192 => Inline::<192>::filled(length, fill),
-        193..=256 => Inline::<256>::filled(length, fill),
-        257..=384 => Inline::<384>::filled(length, fill),
-        385..=512 => Inline::<512>::filled(length, fill),
-        _ => {
-            let mut bytes = vec![0; length];
-            fill(&mut bytes);
-            Bytes::from(bytes)
-        }
     }
 }
 
@@ -317,7 +309,7 @@ mod tests {
             timestamp_us: 1_490_347_944_893_743,
             expires_at_us,
             qos: 1,
-            publisher: "probe",
+            publisher: b"probe",
             metadata: &metadata,
             payload: b"21.5",
         };
@@ -354,7 +346,7 @@ mod tests {
                 timestamp_us: 2,
                 expires_at_us: None,
                 qos: 0,
-                publisher: "",
+                publisher: b"",
                 metadata: &metadata,
                 payload: &payload,
             };

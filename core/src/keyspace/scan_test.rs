@@ -28,7 +28,7 @@ fn record(payload: &str) -> Bytes {
         timestamp_us: 1,
         expires_at_us: None,
         qos: 1,
-        publisher: "p",
+        publisher: b"p",
         metadata: &Metadata::empty(),
         payload: payload.as_bytes(),
     };
@@ -179,7 +179,7 @@ proptest! {
     ) {
         // Each topic is put or deleted in the base, the frozen and the active layer by its number.
         let store = MemoryStore::new();
-        let mut layered = Layered::new(std::sync::Arc::new(store.clone()));
+        let mut layered = Layered::<()>::new(std::sync::Arc::new(store.clone()));
         let key = |topic: &String| topic_key(&name(topic));
         for (topic, _) in topics.iter().filter(|(_, number)| **number < 3) {
             layered.put(key(topic), if topics[topic] == 0 { record(topic) } else { record("old") });

@@ -15,6 +15,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::KeyKind;
+use super::buffer::shared_buffer;
 use crate::topic::TopicName;
 
 /// Separates the levels of a stored topic, and of nothing else.
@@ -65,11 +66,14 @@ pub fn topic_key(topic: &TopicName) -> Bytes {
 
 /// `kind` and the stored form of `topic`.
 pub(super) fn key_of_kind(kind: KeyKind, topic: &TopicName) -> Bytes {
-    let mut key = BytesMut::with_capacity(1 + topic.len());
-    key.put_u8(kind as u8);
-    put_stored_topic(topic, &mut key);
-    debug_assert_eq!(key.len(), 1 + topic.len());
-    key.freeze()
+    shared_buffer(1 + topic.len(), |key| {
+        let (first, stored) = key.split_at_mut(1);
+        first[0] = kind as u8;
+        stored.copy_from_slice(topic.as_bytes());
+        for byte in stored.iter_mut().filter(|byte| **byte == b'/') {
+            *byte = STORED_SEPARATOR;
+        }
+    })
 }
 
 /// The topic whose record has this key; `None` if it is no key of a topic.

@@ -2,18 +2,16 @@
 
 use std::cmp::Ordering;
 
-use bytes::Bytes;
-
-use super::rows::Current;
+use super::rows::{Current, TopicKey};
 use super::winner::{compare_delete, condition_failed, not_newer};
 use super::{ApplyError, Change, ChangeKind, DeleteCause, Outcome, State};
 use crate::command::Delete;
-use crate::keyspace::{Tombstone, topic_key};
+use crate::keyspace::Tombstone;
 use crate::topic::TopicName;
 
 impl State {
     pub(super) fn delete(&mut self, delete: Delete, changes: &mut Vec<Change>) -> Result<Outcome, ApplyError> {
-        let key = topic_key(&delete.topic);
+        let key = TopicKey::of(&delete.topic);
         let current = self.current(&key)?;
         if !delete.condition.is_met(current.value_revision()) {
             return Ok(condition_failed(&current));
@@ -32,7 +30,7 @@ impl State {
             }
         };
         let revision = self.next_revision();
-        self.bury(&delete.topic, key, &current, revision, 0, timestamp_us);
+        self.bury(&delete.topic, key, &current, revision, 0, timestamp_us)?;
         let kind = ChangeKind::Delete {
             timestamp_us,
             publisher: delete.publisher,
@@ -53,12 +51,12 @@ impl State {
     pub(super) fn bury(
         &mut self,
         topic: &TopicName,
-        key: Bytes,
+        key: TopicKey,
         current: &Current,
         revision: u64,
         ordinal: u32,
         timestamp_us: u64,
-    ) {
+    ) -> Result<(), ApplyError> {
         let deleted_at_us = self.position.log_time_us;
         self.store_tombstone(
             topic,
@@ -70,6 +68,6 @@ impl State {
                 timestamp_us,
                 deleted_at_us,
             },
-        );
+        )
     }
 }

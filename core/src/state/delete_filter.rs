@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::rows::Current;
+use super::rows::{Current, StoredRecord, TopicKey};
 use super::{ApplyError, Change, ChangeKind, DeleteCause, Outcome, State};
 use crate::command::DeleteFilter;
 use crate::keyspace::scan::{Scan, Selection};
-use crate::keyspace::topic_key;
 use crate::limits::DELETE_FILTER_TOPICS_MAX;
 use crate::metadata::Metadata;
 use crate::store::Direction;
@@ -38,9 +37,10 @@ impl State {
                     more = true;
                     break;
                 }
-                let current = Current::Record(record);
+                let key = TopicKey::of(&topic);
+                let current = Current::Record(StoredRecord::of(&key, &record));
                 let timestamp_us = self.stamp(&current);
-                self.bury(&topic, topic_key(&topic), &current, revision, count, timestamp_us);
+                self.bury(&topic, key, &current, revision, count, timestamp_us)?;
                 let kind = ChangeKind::Delete {
                     timestamp_us,
                     publisher: delete.publisher.clone(),

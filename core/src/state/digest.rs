@@ -1,6 +1,8 @@
 //! The digest by which nodes notice that they have diverged.
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use crate::store::hash_of_key;
 
 /// Order-independent digest of all rows that are not an index: of topics, tombstones and origins, and of sessions with their
 /// subscriptions and wills, shared groups and kept messages. It is the wrapping sum of a 128-bit hash per row (XXH3 of the
@@ -29,35 +31,29 @@ impl std::fmt::Display for Digest {
     }
 }
 
-/// A key, hashed once for all values it takes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct KeyHash(u64);
-
-impl KeyHash {
-    pub(super) fn of(key: &[u8]) -> Self {
-        Self(xxh3_64(key))
-    }
-
-    pub(super) fn with(self, value: &[u8]) -> u128 {
-        xxh3_128_with_seed(value, self.0)
-    }
+/// What a row adds to the sum; `key_hash` is [`hash_of_key`] of its key.
+pub(super) fn row_hash(key_hash: u64, value: &[u8]) -> u128 {
+    xxh3_128_with_seed(value, key_hash)
 }
 
 /// A sum of rows to which rows are added and from which they are taken.
 pub(super) trait RowSum {
     /// Replaces a row of `key`; `None` is no row.
     fn replace_row(&mut self, key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>);
+
+    /// As [`replace_row`](Self::replace_row), with what [`row_hash`] says of the rows.
+    fn replace_hash(&mut self, old: Option<u128>, new: Option<u128>);
 }
 
 impl RowSum for u128 {
     fn replace_row(&mut self, key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) {
-        let key = KeyHash::of(key);
-        if let Some(old) = old {
-            *self = self.wrapping_sub(key.with(old));
-        }
-        if let Some(new) = new {
-            *self = self.wrapping_add(key.with(new));
-        }
+        let key_hash = hash_of_key(key);
+        let hash = |value| row_hash(key_hash, value);
+        self.replace_hash(old.map(hash), new.map(hash));
+    }
+
+    fn replace_hash(&mut self, old: Option<u128>, new: Option<u128>) {
+        *self = self.wrapping_sub(old.unwrap_or(0)).wrapping_add(new.unwrap_or(0));
     }
 }
 

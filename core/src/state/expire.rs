@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use super::rows::Current;
+use super::rows::{Current, TopicKey};
 use super::{ApplyError, Change, ChangeKind, DeleteCause, State};
+use crate::keyspace::KeyKind;
 use crate::keyspace::expiry::{expiry_key, expiry_of_key};
 use crate::keyspace::record::FormatError;
 use crate::keyspace::topic::topic_of_stored;
-use crate::keyspace::{KeyKind, topic_key};
 use crate::limits::EXPIRY_CHUNK_TOPICS_MAX;
 use crate::metadata::Metadata;
 use crate::store::{Direction, ReadView, StoreError};
@@ -26,16 +26,16 @@ impl State {
         for (ordinal, row) in (0_u32..).zip(due) {
             let (time, stored) = expiry_of_key(&row)?;
             let topic = topic_of_stored(stored).ok_or(FormatError::new("index by expiry", "names what is no topic"))?;
-            let key = topic_key(&topic);
+            let key = TopicKey::of(&topic);
             let current = self.current(&key)?;
             let Current::Record(record) = &current else {
                 return Err(FormatError::new("index by expiry", "names a topic without a value").into());
             };
-            if record.expires_at_us() != Some(time) {
+            if record.head.expires_at_us != Some(time) {
                 return Err(FormatError::new("index by expiry", "contradicts the record").into());
             }
-            let timestamp_us = record.timestamp_us();
-            self.bury(&topic, key, &current, revision, ordinal, timestamp_us);
+            let timestamp_us = record.head.timestamp_us;
+            self.bury(&topic, key, &current, revision, ordinal, timestamp_us)?;
             let kind = ChangeKind::Delete {
                 timestamp_us,
                 publisher: Bytes::new(),

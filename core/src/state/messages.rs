@@ -14,10 +14,11 @@
 //! [`Interest::held`]: super::interest::Interest::held
 
 use super::digest::RowSum;
+use super::rows::TopicKey;
 use super::{ApplyError, Change, ChangeKind, DeleteCause, State};
 use crate::command::Event;
 use crate::keyspace::message::message_key;
-use crate::keyspace::{Message, MessageContent, MessagePosition, TopicRecord};
+use crate::keyspace::{Message, MessageContent, MessagePosition, RecordHead, TopicRecord};
 use crate::topic::TopicName;
 
 impl Change {
@@ -68,6 +69,17 @@ impl TopicRecord {
     }
 }
 
+impl RecordHead {
+    /// Where the record stands among all messages.
+    #[must_use]
+    pub const fn position(&self) -> MessagePosition {
+        MessagePosition {
+            revision: self.revision,
+            ordinal: self.ordinal,
+        }
+    }
+}
+
 impl State {
     /// No persistent session needs a message up to here; `None`: nobody waits at all.
     ///
@@ -108,23 +120,29 @@ impl State {
         self.put_message(change.position(), &change.topic, content);
     }
 
-    /// `record` is about to be what its topic has no more: moves its message into a row if somebody may wait for it.
-    pub(super) fn keep_superseded(&mut self, topic: &TopicName, record: &TopicRecord) {
-        if self.is_needed(topic, record) {
-            self.put_message(record.position(), topic, MessageContent::Put(record.clone()));
+    /// The record of `topic`, which has `head`, is about to be superseded: moves its message into a row if somebody may wait
+    /// for it.
+    pub(super) fn keep_superseded(
+        &mut self,
+        topic: &TopicName,
+        key: &TopicKey,
+        head: &RecordHead,
+    ) -> Result<(), ApplyError> {
+        if self.is_needed(topic, head) {
+            let record = self.record(key)?;
+            self.put_message(head.position(), topic, MessageContent::Put(record));
         }
+        Ok(())
     }
 
-    fn is_needed(&self, topic: &TopicName, record: &TopicRecord) -> bool {
-        let position = record.position();
+    fn is_needed(&self, topic: &TopicName, head: &RecordHead) -> bool {
+        let position = head.position();
         if self.interest.held.contains(position) {
             return true;
         }
         // In the order of what it costs to find out.
-        let is_expired = record
-            .expires_at_us()
-            .is_some_and(|time| time <= self.position.log_time_us);
-        record.qos() > 0
+        let is_expired = head.expires_at_us.is_some_and(|time| time <= self.position.log_time_us);
+        head.qos > 0
             && self.low_water().is_some_and(|low_water| position > low_water)
             && !is_expired
             && self.interest.wants_every(topic)

@@ -125,7 +125,7 @@ pub use waiting::{Waiting, WaitingRow};
 ///
 /// One thread applies; any number read [views](State::view).
 pub struct State {
-    layer: Layered,
+    layer: Layered<rows::StoredRecord>,
     recent: recent::RecentPositions,
     /// Kept here and written into the layer by [`State::freeze`] only.
     position: Position,

@@ -2,17 +2,17 @@
 
 use std::cmp::Ordering;
 
-use super::rows::Current;
-use super::winner::{compare_put, condition_failed, not_newer};
+use super::rows::{Current, TopicKey};
+use super::winner::{condition_failed, not_newer};
 use super::{ApplyError, Change, ChangeKind, Outcome, State};
 use crate::command::Put;
-use crate::keyspace::{RecordFields, topic_key};
+use crate::keyspace::RecordFields;
 
 const MICROSECONDS_PER_SECOND: u64 = 1_000_000;
 
 impl State {
     pub(super) fn put(&mut self, put: Put, changes: &mut Vec<Change>) -> Result<Outcome, ApplyError> {
-        let key = topic_key(&put.topic);
+        let key = TopicKey::of(&put.topic);
         let current = self.current(&key)?;
         if !put.condition.is_met(current.value_revision()) {
             return Ok(condition_failed(&current));
@@ -23,7 +23,7 @@ impl State {
                 if let Some(refusal) = self.timestamp_ahead(timestamp_us) {
                     return Ok(refusal);
                 }
-                match compare_put(&put, timestamp_us, &current) {
+                match self.compare_put(&put, timestamp_us, &key, &current)? {
                     Ordering::Greater => timestamp_us,
                     order => return Ok(not_newer(order, put.condition, &current)),
                 }
@@ -31,7 +31,7 @@ impl State {
         };
         let revision = self.next_revision();
         let created_revision = match &current {
-            Current::Record(record) => record.created_revision(),
+            Current::Record(record) => record.head.created_revision,
             Current::Missing | Current::Tombstone(_) => revision,
         };
         let fields = RecordFields {
@@ -41,13 +41,12 @@ impl State {
             timestamp_us,
             expires_at_us: put.expiry_s.map(|expiry_s| self.expires_at_us(expiry_s)),
             qos: put.qos,
-            // The command was refused as corrupt otherwise.
-            publisher: std::str::from_utf8(&put.publisher).unwrap_or_default(),
+            publisher: &put.publisher,
             metadata: &put.metadata,
             payload: &put.payload,
         };
         let record = fields.encode();
-        self.store_record(&put.topic, key, &current, &record);
+        self.store_record(&put.topic, key, &current, &record)?;
         changes.push(Change {
             revision,
             ordinal: 0,

@@ -18,7 +18,7 @@ use imbl::Vector;
 
 use crate::keyspace::change::change_key;
 use crate::keyspace::tombstone::tombstone_age_key;
-use crate::keyspace::{FormatError, KeyKind, Tombstone, TopicRecord};
+use crate::keyspace::{FormatError, KeyKind, RecordHead, Tombstone, TopicRecord};
 use crate::store::{FrozenLayer, WriteBatch};
 
 /// Where a change of a topic stands.
@@ -96,10 +96,10 @@ impl RecentPositions {
     }
 
     /// A topic was written at a position greater than all before.
-    pub(super) fn push_record(&mut self, record: &TopicRecord, stored: Bytes) {
+    pub(super) fn push_record(&mut self, record: &RecordHead, stored: Bytes) {
         self.changes.active.push_back(PositionRow {
-            revision: record.revision(),
-            ordinal: record.ordinal(),
+            revision: record.revision,
+            ordinal: record.ordinal,
             stored,
         });
     }
@@ -116,9 +116,9 @@ impl RecentPositions {
     }
 
     /// The record is not what its topic has any more.
-    pub(super) fn retire_record(&mut self, record: &TopicRecord) {
-        if record.revision() <= self.frozen_revision {
-            self.changes.stale.push((record.revision(), record.ordinal()));
+    pub(super) fn retire_record(&mut self, record: &RecordHead) {
+        if record.revision <= self.frozen_revision {
+            self.changes.stale.push((record.revision, record.ordinal));
         }
     }
 

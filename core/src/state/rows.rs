@@ -10,29 +10,68 @@
 
 use bytes::Bytes;
 
-use super::digest::RowSum;
+use super::digest::{RowSum, row_hash};
 use super::{ApplyError, State};
 use crate::keyspace::expiry::expiry_key;
 use crate::keyspace::tombstone::tombstone_key;
-use crate::keyspace::{Tombstone, TopicRecord};
+use crate::keyspace::{FormatError, RecordHead, Tombstone, TopicRecord, topic_key};
+use crate::store::hash_of_key;
 use crate::topic::TopicName;
 
+/// Key of a topic's row, hashed once for all that is found by it.
+#[derive(Debug)]
+pub(super) struct TopicKey {
+    bytes: Bytes,
+    hash: u64,
+}
+
+impl TopicKey {
+    pub(super) fn of(topic: &TopicName) -> Self {
+        let bytes = topic_key(topic);
+        let hash = hash_of_key(&bytes);
+        Self { bytes, hash }
+    }
+
+    /// The topic as keys have it.
+    fn stored(&self) -> &[u8] {
+        &self.bytes[1..]
+    }
+}
+
+/// What is known of a stored record without reading it: to be noted with its row, so that a write need not fetch from
+/// memory what it replaces.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StoredRecord {
+    pub(super) head: RecordHead,
+    /// What it adds to the digest.
+    row_hash: u128,
+}
+
+impl StoredRecord {
+    pub(super) fn of(key: &TopicKey, record: &TopicRecord) -> Self {
+        Self {
+            head: record.head(),
+            row_hash: row_hash(key.hash, record.as_bytes()),
+        }
+    }
+}
+
 /// What a topic has.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) enum Current {
     /// Neither value nor tombstone.
     Missing,
     /// It was deleted.
     Tombstone(Tombstone),
     /// It holds a value.
-    Record(TopicRecord),
+    Record(StoredRecord),
 }
 
 impl Current {
     /// Revision of the value.
     pub(super) fn value_revision(&self) -> Option<u64> {
         match self {
-            Self::Record(record) => Some(record.revision()),
+            Self::Record(record) => Some(record.head.revision),
             Self::Missing | Self::Tombstone(_) => None,
         }
     }
@@ -42,7 +81,7 @@ impl Current {
         match self {
             Self::Missing => 0,
             Self::Tombstone(tombstone) => tombstone.revision,
-            Self::Record(record) => record.revision(),
+            Self::Record(record) => record.head.revision,
         }
     }
 
@@ -51,90 +90,93 @@ impl Current {
         match self {
             Self::Missing => None,
             Self::Tombstone(tombstone) => Some(tombstone.timestamp_us),
-            Self::Record(record) => Some(record.timestamp_us()),
+            Self::Record(record) => Some(record.head.timestamp_us),
         }
     }
 }
 
-/// The stored topic in a topic key: shares its memory.
-fn stored_topic(topic_key: &Bytes) -> Bytes {
-    topic_key.slice(1..)
-}
-
 impl State {
-    /// What the topic with `topic_key` has: one read if it holds a value.
-    pub(super) fn current(&self, topic_key: &Bytes) -> Result<Current, ApplyError> {
-        if let Some(value) = self.layer.get(topic_key)? {
-            return Ok(Current::Record(TopicRecord::parse(value)?));
+    /// What the topic with `key` has: one read if it holds a value, none if that was written not long ago.
+    pub(super) fn current(&self, key: &TopicKey) -> Result<Current, ApplyError> {
+        if let Some(record) = self.layer.note(&key.bytes, key.hash) {
+            return Ok(Current::Record(*record));
         }
-        match self.layer.get(&tombstone_key(&topic_key[1..]))? {
+        if let Some(value) = self.layer.get(&key.bytes)? {
+            let record = TopicRecord::parse(value)?;
+            return Ok(Current::Record(StoredRecord::of(key, &record)));
+        }
+        match self.layer.get(&tombstone_key(key.stored()))? {
             Some(value) => Ok(Current::Tombstone(Tombstone::parse(&value)?)),
             None => Ok(Current::Missing),
         }
+    }
+
+    /// The record of the topic with `key`, which has one.
+    pub(super) fn record(&self, key: &TopicKey) -> Result<TopicRecord, ApplyError> {
+        let value = self.layer.get(&key.bytes)?;
+        let value = value.ok_or(FormatError::new("topic record", "is missing"))?;
+        Ok(TopicRecord::parse(value)?)
     }
 
     /// Makes `record` the value of `topic`, which has `current`.
     pub(super) fn store_record(
         &mut self,
         topic: &TopicName,
-        topic_key: Bytes,
+        key: TopicKey,
         current: &Current,
         record: &TopicRecord,
-    ) {
-        let expires_at_us = record.expires_at_us();
-        let expired_at_us = match current {
+    ) -> Result<(), ApplyError> {
+        let new = StoredRecord::of(&key, record);
+        let (old_hash, expired_at_us) = match current {
             Current::Record(old) => {
-                self.keep_superseded(topic, old);
-                self.recent.retire_record(old);
-                old.expires_at_us()
+                self.keep_superseded(topic, &key, &old.head)?;
+                self.recent.retire_record(&old.head);
+                (Some(old.row_hash), old.head.expires_at_us)
             }
             Current::Tombstone(old) => {
-                self.drop_tombstone(&topic_key[1..], old);
-                None
+                self.drop_tombstone(key.stored(), old);
+                self.position.topic_count += 1;
+                (None, None)
             }
-            Current::Missing => None,
+            Current::Missing => {
+                self.position.topic_count += 1;
+                (None, None)
+            }
         };
+        let expires_at_us = new.head.expires_at_us;
         if expired_at_us != expires_at_us {
             if let Some(time) = expired_at_us {
-                self.layer.delete(expiry_key(time, &topic_key[1..]));
+                self.layer.delete(expiry_key(time, key.stored()));
             }
             if let Some(time) = expires_at_us {
-                self.layer.put(expiry_key(time, &topic_key[1..]), Bytes::new());
+                self.layer.put(expiry_key(time, key.stored()), Bytes::new());
             }
         }
-        let old = match current {
-            Current::Record(old) => Some(&old.as_bytes()[..]),
-            Current::Missing | Current::Tombstone(_) => {
-                self.position.topic_count += 1;
-                None
-            }
-        };
-        self.position
-            .digest
-            .replace_row(&topic_key, old, Some(record.as_bytes()));
-        let kept = self.layer.put_hot(topic_key, record.as_bytes().clone());
-        self.recent.push_record(record, stored_topic(&kept));
+        self.position.digest.replace_hash(old_hash, Some(new.row_hash));
+        let kept = self.layer.put_hot(key.bytes, key.hash, record.as_bytes().clone(), new);
+        self.recent.push_record(&new.head, kept.slice(1..));
+        Ok(())
     }
 
     /// Makes `tombstone` what remains of `topic`, which has `current`.
     pub(super) fn store_tombstone(
         &mut self,
         topic: &TopicName,
-        topic_key: Bytes,
+        key: TopicKey,
         current: &Current,
         tombstone: &Tombstone,
-    ) {
-        let stored = stored_topic(&topic_key);
+    ) -> Result<(), ApplyError> {
+        let stored = key.bytes.slice(1..);
         match current {
             Current::Record(old) => {
-                self.keep_superseded(topic, old);
-                self.recent.retire_record(old);
-                if let Some(time) = old.expires_at_us() {
+                self.keep_superseded(topic, &key, &old.head)?;
+                self.recent.retire_record(&old.head);
+                if let Some(time) = old.head.expires_at_us {
                     self.layer.delete(expiry_key(time, &stored));
                 }
-                self.position.digest.replace_row(&topic_key, Some(old.as_bytes()), None);
+                self.position.digest.replace_hash(Some(old.row_hash), None);
                 self.position.topic_count -= 1;
-                self.layer.delete(topic_key);
+                self.layer.delete(key.bytes);
             }
             Current::Tombstone(old) => self.drop_tombstone(&stored, old),
             Current::Missing => {}
@@ -145,6 +187,7 @@ impl State {
         self.position.tombstone_count += 1;
         self.layer.put(key, row);
         self.recent.push_tombstone(tombstone, stored);
+        Ok(())
     }
 
     /// Takes a tombstone away: the topic has nothing then.

@@ -5,29 +5,17 @@
 
 use std::cmp::Ordering;
 
-use super::rows::Current;
-use super::{Outcome, State};
+use super::rows::{Current, TopicKey};
+use super::{ApplyError, Outcome, State};
 use crate::command::{Condition, Put};
 use crate::limits::TIMESTAMP_AHEAD_MAX_US;
-
-/// How `put` with `timestamp_us` stands to what the topic has. `Equal`: it is the same write.
-pub(super) fn compare_put(put: &Put, timestamp_us: u64, current: &Current) -> Ordering {
-    match current {
-        Current::Missing => Ordering::Greater,
-        Current::Tombstone(tombstone) => timestamp_us.cmp(&tombstone.timestamp_us).then(Ordering::Greater),
-        Current::Record(record) => timestamp_us
-            .cmp(&record.timestamp_us())
-            .then_with(|| put.payload[..].cmp(record.payload_bytes()))
-            .then_with(|| put.metadata.as_bytes()[..].cmp(record.metadata_bytes())),
-    }
-}
 
 /// How a delete with `timestamp_us` stands to what the topic has. `Equal`: it is the same delete.
 pub(super) fn compare_delete(timestamp_us: u64, current: &Current) -> Ordering {
     match current {
         Current::Missing => Ordering::Greater,
         Current::Tombstone(tombstone) => timestamp_us.cmp(&tombstone.timestamp_us),
-        Current::Record(record) => timestamp_us.cmp(&record.timestamp_us()).then(Ordering::Less),
+        Current::Record(record) => timestamp_us.cmp(&record.head.timestamp_us).then(Ordering::Less),
     }
 }
 
@@ -52,6 +40,27 @@ pub(super) fn condition_failed(current: &Current) -> Outcome {
 }
 
 impl State {
+    /// How `put` with `timestamp_us` stands to `current`, which the topic with `key` has. `Equal`: it is the same write.
+    pub(super) fn compare_put(
+        &self,
+        put: &Put,
+        timestamp_us: u64,
+        key: &TopicKey,
+        current: &Current,
+    ) -> Result<Ordering, ApplyError> {
+        let by_time = match current {
+            Current::Missing => Ordering::Greater,
+            Current::Tombstone(tombstone) => timestamp_us.cmp(&tombstone.timestamp_us).then(Ordering::Greater),
+            Current::Record(record) => timestamp_us.cmp(&record.head.timestamp_us),
+        };
+        if by_time != Ordering::Equal {
+            return Ok(by_time);
+        }
+        let record = self.record(key)?;
+        let by_payload = put.payload[..].cmp(record.payload_bytes());
+        Ok(by_payload.then_with(|| put.metadata.as_bytes()[..].cmp(record.metadata_bytes())))
+    }
+
     /// The refusal of a client's timestamp that is too far ahead of log time.
     pub(super) const fn timestamp_ahead(&self, timestamp_us: u64) -> Option<Outcome> {
         let ahead_us = timestamp_us.saturating_sub(self.position.log_time_us);

@@ -23,7 +23,8 @@
 //!
 //! Rows that are read and written one by one far more often than in order go to a hash table first
 //! ([`Layered::put_hot`]) and are folded into the map when somebody wants to see them in order, or when they are many:
-//! so a topic that is written again and again costs a hash each time, and a place in the order once.
+//! so a topic that is written again and again costs a hash each time, and a place in the order once. With such a row goes
+//! a note, by which the writer knows what it needs of the row without fetching its value.
 //!
 //! Rows that are known to be new ([`Layered::put_new`]) and live shorter than a checkpoint never reach the store.
 
@@ -70,6 +71,19 @@ impl Slot {
     }
 }
 
+/// A row beside the ordered ones.
+struct HotRow<N> {
+    key: Bytes,
+    slot: Slot,
+    /// Came with the value; none if it was set otherwise, or removed.
+    note: Option<N>,
+}
+
+/// The hash by which hot rows are found.
+pub fn hash_of_key(key: &[u8]) -> u64 {
+    xxh3_64(key)
+}
+
 type Layer = OrdMap<Bytes, Slot>;
 type LayerIter<'a> = RangedIter<'a, Bytes, Slot, imbl::shared_ptr::DefaultSharedPtr>;
 
@@ -77,9 +91,9 @@ type LayerIter<'a> = RangedIter<'a, Bytes, Slot, imbl::shared_ptr::DefaultShared
 ///
 /// One thread changes it; any number read views. Nobody else may write to the store meanwhile, except what
 /// [`FrozenLayer::to_batch`] gives.
-pub struct Layered {
-    /// Rows above those of `active`, hashed by [`xxh3_64`] of the key.
-    hot: HashTable<(Bytes, Slot)>,
+pub struct Layered<N = ()> {
+    /// Rows above those of `active`, by [`hash_of_key`].
+    hot: HashTable<HotRow<N>>,
     active: Layer,
     /// Of hot rows and active layer.
     active_bytes: usize,
@@ -90,7 +104,7 @@ pub struct Layered {
     base_view: Arc<dyn ReadView>,
 }
 
-impl Layered {
+impl<N> Layered<N> {
     /// No changes above `base`.
     pub fn new(base: Arc<dyn Store>) -> Self {
         let base_view = base.view();
@@ -109,8 +123,8 @@ impl Layered {
     /// # Errors
     /// The store could not be read.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        if let Some((_, slot)) = self.hot.find(xxh3_64(key), |(hot, _)| hot == key) {
-            return Ok(slot.value().cloned());
+        if let Some(row) = self.hot_row(key, hash_of_key(key)) {
+            return Ok(row.slot.value().cloned());
         }
         if let Some(slot) = self.active.get(key) {
             return Ok(slot.value().cloned());
@@ -119,6 +133,16 @@ impl Layered {
             return Ok(slot.value().cloned());
         }
         self.base.get(key)
+    }
+
+    /// The note that came with the value of `key`, if it has one and was put by [`put_hot`](Self::put_hot) last, and not
+    /// long ago.
+    pub fn note(&self, key: &[u8], hash: u64) -> Option<&N> {
+        self.hot_row(key, hash)?.note.as_ref()
+    }
+
+    fn hot_row(&self, key: &[u8], hash: u64) -> Option<&HotRow<N>> {
+        self.hot.find(hash, |row| row.key == key)
     }
 
     /// Sets `key` to `value`. Both are kept as they are: slices of a larger buffer keep that buffer alive.
@@ -140,22 +164,27 @@ impl Layered {
         self.set(key, slot);
     }
 
-    /// As [`put`](Self::put), for rows that are written again and again and seldom read in order. Returns the key as it is
-    /// kept, to be shared instead of `key` by whoever keeps it too.
-    pub fn put_hot(&mut self, key: Bytes, value: Bytes) -> Bytes {
+    /// As [`put`](Self::put), for rows that are written again and again and seldom read in order. `hash` is
+    /// [`hash_of_key`] of `key`. Returns the key as it is kept, to be shared instead of `key` by whoever keeps it too.
+    pub fn put_hot(&mut self, key: Bytes, hash: u64, value: Bytes, note: N) -> Bytes {
+        debug_assert_eq!(hash, hash_of_key(&key));
         let slot = Slot::Value(value);
         self.active_bytes += entry_bytes(key.len(), &slot);
-        let hash = xxh3_64(&key);
-        if let Some((kept, replaced)) = self.hot.find_mut(hash, |(hot, _)| *hot == key) {
-            self.active_bytes -= entry_bytes(kept.len(), replaced);
-            *replaced = slot;
-            return kept.clone();
+        if let Some(row) = self.hot.find_mut(hash, |row| row.key == key) {
+            self.active_bytes -= entry_bytes(row.key.len(), &row.slot);
+            row.slot = slot;
+            row.note = Some(note);
+            return row.key.clone();
         }
         if self.hot.len() == HOT_ROWS_MAX {
             self.fold();
         }
-        self.hot
-            .insert_unique(hash, (key.clone(), slot), |(hot, _)| xxh3_64(hot));
+        let row = HotRow {
+            key: key.clone(),
+            slot,
+            note: Some(note),
+        };
+        self.hot.insert_unique(hash, row, |row| hash_of_key(&row.key));
         key
     }
 
@@ -174,8 +203,11 @@ impl Layered {
     fn set(&mut self, key: Bytes, slot: Slot) {
         let key_bytes = key.len();
         self.active_bytes += entry_bytes(key_bytes, &slot);
-        let replaced = match self.hot.find_mut(xxh3_64(&key), |(hot, _)| *hot == key) {
-            Some((_, hot)) => Some(std::mem::replace(hot, slot)),
+        let replaced = match self.hot.find_mut(hash_of_key(&key), |row| row.key == key) {
+            Some(row) => {
+                row.note = None;
+                Some(std::mem::replace(&mut row.slot, slot))
+            }
             None => self.active.insert(key, slot),
         };
         if let Some(replaced) = replaced {
@@ -184,13 +216,13 @@ impl Layered {
     }
 
     fn is_hot(&self, key: &Bytes) -> bool {
-        self.hot.find(xxh3_64(key), |(hot, _)| hot == key).is_some()
+        self.hot_row(key, hash_of_key(key)).is_some()
     }
 
     /// Moves the hot rows into the ordered layer.
     fn fold(&mut self) {
         // In whatever order the table has them: the map is the same in the end.
-        for (key, slot) in self.hot.drain() {
+        for HotRow { key, slot, .. } in self.hot.drain() {
             let key_bytes = key.len();
             if let Some(replaced) = self.active.insert(key, slot) {
                 self.active_bytes -= entry_bytes(key_bytes, &replaced);

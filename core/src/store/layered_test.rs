@@ -40,8 +40,8 @@ fn expected(model: &Model, lower: &[u8], upper: Option<&[u8]>, direction: Direct
 }
 
 /// The value of `active_bytes`, counted afresh.
-fn counted_bytes(layered: &Layered) -> usize {
-    let hot = layered.hot.iter().map(|(key, slot)| (key, slot));
+fn counted_bytes<N>(layered: &Layered<N>) -> usize {
+    let hot = layered.hot.iter().map(|row| (&row.key, &row.slot));
     layered
         .active
         .iter()
@@ -50,8 +50,18 @@ fn counted_bytes(layered: &Layered) -> usize {
         .sum()
 }
 
-fn layered() -> Layered {
+/// What is noted of a row is its value, to be compared.
+fn layered() -> Layered<Bytes> {
     Layered::new(Arc::new(MemoryStore::new()))
+}
+
+fn put_hot(layered: &mut Layered<Bytes>, key: Bytes, value: Bytes) -> Bytes {
+    let hash = hash_of_key(&key);
+    layered.put_hot(key, hash, value.clone(), value)
+}
+
+fn note(layered: &Layered<Bytes>, key: &Bytes) -> Option<Bytes> {
+    layered.note(key, hash_of_key(key)).cloned()
 }
 
 #[test]
@@ -83,9 +93,10 @@ fn the_uppermost_layer_decides() {
 fn hot_rows_are_above_the_ordered_ones_until_a_view_folds_them() {
     let mut layered = layered();
     layered.put(key(0), value("ordered"));
-    layered.put_hot(key(0), value("hot"));
-    layered.put_hot(key(3), value("hot"));
+    put_hot(&mut layered, key(0), value("hot"));
+    put_hot(&mut layered, key(3), value("hot"));
     assert_eq!(layered.get(&key(0)).unwrap(), Some(value("hot")));
+    assert_eq!(note(&layered, &key(0)), Some(value("hot")));
     let settled = layered.settled_view();
     assert_eq!(
         rows(&settled, &[], None, Direction::Ascending),
@@ -94,9 +105,14 @@ fn hot_rows_are_above_the_ordered_ones_until_a_view_folds_them() {
     let expected = [(key(0), value("hot")), (key(3), value("hot"))];
     assert_eq!(rows(&layered.view(), &[], None, Direction::Ascending), expected);
     assert!(layered.hot.is_empty());
-    layered.put_hot(key(0), value("hotter"));
+    put_hot(&mut layered, key(0), value("hotter"));
     layered.put(key(0), value("put"));
-    layered.put_hot(key(3), value("hotter"));
+    assert_eq!(
+        note(&layered, &key(0)),
+        None,
+        "nothing was noted of what was put otherwise"
+    );
+    put_hot(&mut layered, key(3), value("hotter"));
     layered.delete(key(3));
     assert_eq!(
         rows(&layered.view(), &[], None, Direction::Ascending),
@@ -107,8 +123,8 @@ fn hot_rows_are_above_the_ordered_ones_until_a_view_folds_them() {
 #[test]
 fn a_hot_key_is_kept_once() {
     let mut layered = layered();
-    let first = layered.put_hot(key(1), value("x"));
-    let second = layered.put_hot(key(1), value("y"));
+    let first = put_hot(&mut layered, key(1), value("x"));
+    let second = put_hot(&mut layered, key(1), value("y"));
     assert_eq!(first.as_ptr(), second.as_ptr());
 }
 
@@ -117,7 +133,7 @@ fn hot_rows_are_folded_when_they_are_many() {
     let mut layered = layered();
     let key = |number: usize| Bytes::copy_from_slice(&number.to_be_bytes());
     for number in 0..=HOT_ROWS_MAX {
-        layered.put_hot(key(number), value("x"));
+        put_hot(&mut layered, key(number), value("x"));
     }
     assert_eq!((layered.hot.len(), layered.active.len()), (1, HOT_ROWS_MAX));
     assert_eq!(layered.get(&key(0)).unwrap(), Some(value("x")));
@@ -225,7 +241,7 @@ proptest! {
         bounds in prop::collection::vec((0..44_u8, prop::option::of(0..44_u8)), 1..6),
     ) {
         let store = MemoryStore::new();
-        let mut layered = Layered::new(Arc::new(store.clone()));
+        let mut layered = Layered::<Bytes>::new(Arc::new(store.clone()));
         let mut model = Model::new();
         let mut frozen: Option<(FrozenLayer, Model)> = None;
         let mut written = false;
@@ -237,7 +253,7 @@ proptest! {
                     model.insert(key(number), Bytes::from(vec![content; usize::from(content % 5)]));
                 }
                 Step::PutHot(number, content) => {
-                    layered.put_hot(key(number), Bytes::from(vec![content; usize::from(content % 5)]));
+                    put_hot(&mut layered, key(number), Bytes::from(vec![content; usize::from(content % 5)]));
                     model.insert(key(number), Bytes::from(vec![content; usize::from(content % 5)]));
                 }
                 Step::PutNew(number, content) if !model.contains_key(&key(number)) => {
@@ -271,6 +287,10 @@ proptest! {
             }
             prop_assert_eq!(layered.is_frozen(), frozen.is_some());
             prop_assert_eq!(layered.active_bytes(), counted_bytes(&layered));
+            for number in 0..40 {
+                let noted = note(&layered, &key(number));
+                prop_assert!(noted.is_none() || noted.as_ref() == model.get(&key(number)));
+            }
         }
         views.push((layered.view(), model.clone()));
         for (view, model) in &views {

@@ -10,7 +10,7 @@ mod memory;
 
 use bytes::Bytes;
 
-pub use layered::{FrozenLayer, Layered, LayeredView};
+pub use layered::{FrozenLayer, Layered, LayeredView, hash_of_key};
 pub use memory::MemoryStore;
 
 /// What a range yields: keys and values in key order, or the error that ends the iteration.

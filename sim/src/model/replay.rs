@@ -423,7 +423,7 @@ fn record(value: &Value) -> Bytes {
         timestamp_us: value.timestamp_us,
         expires_at_us: value.expires_at_us,
         qos: value.qos,
-        publisher: &value.publisher,
+        publisher: value.publisher.as_bytes(),
         metadata: &value.metadata,
         payload: &value.payload,
     };

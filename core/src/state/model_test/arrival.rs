@@ -57,7 +57,7 @@ fn result_of(arrivals: &[&Arrival]) -> (Arrival, u128) {
             timestamp_us,
             expires_at_us,
             qos: record.qos(),
-            publisher: record.publisher(),
+            publisher: record.publisher().as_bytes(),
             metadata: &metadata,
             payload: &payload,
         };
