@@ -29,9 +29,9 @@ use super::types::{EntryData, NodeId, TypeConfig};
 use crate::components::Clock;
 use crate::fatal::FatalError;
 
-/// Entries proposed and not yet applied by the leader, before more submissions are taken: one on its way, one behind it;
-/// more would only make entries smaller.
-const ENTRIES_IN_FLIGHT_MAX: usize = 2;
+/// Entries proposed and not yet applied by the leader, before more submissions are taken. What is proposed while the log
+/// syncs is written and sent together with what else is, so that a batch need not wait here for others.
+const ENTRIES_IN_FLIGHT_MAX: usize = 4;
 /// How often the leader looks for what is due.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(200);
 /// How far log time may run ahead of, or behind, the leader's monotonic clock within a term, microseconds.

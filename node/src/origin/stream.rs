@@ -17,7 +17,7 @@ use crate::simulation::{self, Site};
 
 /// Batches that are sealed and not yet applied here. One on its way to the leader, one being committed, one being applied:
 /// more only makes batches smaller.
-pub const IN_FLIGHT_MAX: usize = 4;
+pub const IN_FLIGHT_MAX: usize = 3;
 
 /// Commands of one batch share a deadline, the earliest of theirs: they are this close.
 const DEADLINE_SPREAD_MAX: Duration = Duration::from_secs(1);
