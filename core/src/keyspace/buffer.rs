@@ -25,15 +25,17 @@ impl<const N: usize> AsRef<[u8]> for Inline<N> {
     }
 }
 
-/// `length` bytes as `fill` leaves them. Small buffers are rounded up to the next of a few sizes.
+/// `length` bytes as `fill` leaves them. Small buffers are rounded up to the next of a few sizes, such that with their count
+/// and length (16 bytes) they fill whole lines of the processor's cache.
 pub(super) fn shared_buffer(length: usize, fill: impl FnOnce(&mut [u8])) -> Bytes {
     match length {
-        0..=64 => Inline::<64>::filled(length, fill),
-        65..=128 => Inline::<128>::filled(length, fill),
-        129..=192 => Inline::<192>::filled(length, fill),
-        193..=256 => Inline::<256>::filled(length, fill),
-        257..=384 => Inline::<384>::filled(length, fill),
-        385..=512 => Inline::<512>::filled(length, fill),
+        0..=48 => Inline::<48>::filled(length, fill),
+        49..=112 => Inline::<112>::filled(length, fill),
+        113..=176 => Inline::<176>::filled(length, fill),
+        177..=240 => Inline::<240>::filled(length, fill),
+        241..=304 => Inline::<304>::filled(length, fill),
+        305..=368 => Inline::<368>::filled(length, fill),
+        369..=496 => Inline::<496>::filled(length, fill),
         _ => {
             let mut bytes = vec![0; length];
             fill(&mut bytes);

@@ -43,17 +43,25 @@ impl TopicKey {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StoredRecord {
     pub(super) head: RecordHead,
-    /// What it adds to the digest.
-    row_hash: u128,
+    /// What it adds to the digest, in halves: 128 bits at once would be aligned with padding.
+    row_hash: [u64; 2],
 }
 
 impl StoredRecord {
     pub(super) fn of(key: &TopicKey, record: &TopicRecord) -> Self {
         Self {
             head: record.head(),
-            row_hash: row_hash(key.hash, record.as_bytes()),
+            row_hash: split(row_hash(key.hash, record.as_bytes())),
         }
     }
+
+    const fn row_hash(&self) -> u128 {
+        (self.row_hash[0] as u128) << 64 | self.row_hash[1] as u128
+    }
+}
+
+const fn split(hash: u128) -> [u64; 2] {
+    [(hash >> 64) as u64, hash as u64]
 }
 
 /// What a topic has.
@@ -131,7 +139,7 @@ impl State {
             Current::Record(old) => {
                 self.keep_superseded(topic, &key, &old.head)?;
                 self.recent.retire_record(&old.head);
-                (Some(old.row_hash), old.head.expires_at_us)
+                (Some(old.row_hash()), old.head.expires_at_us)
             }
             Current::Tombstone(old) => {
                 self.drop_tombstone(key.stored(), old);
@@ -152,7 +160,7 @@ impl State {
                 self.layer.put(expiry_key(time, key.stored()), Bytes::new());
             }
         }
-        self.position.digest.replace_hash(old_hash, Some(new.row_hash));
+        self.position.digest.replace_hash(old_hash, Some(new.row_hash()));
         let kept = self.layer.put_hot(key.bytes, key.hash, record.as_bytes().clone(), new);
         self.recent.push_record(&new.head, kept.slice(1..));
         Ok(())
@@ -174,7 +182,7 @@ impl State {
                 if let Some(time) = old.head.expires_at_us {
                     self.layer.delete(expiry_key(time, &stored));
                 }
-                self.position.digest.replace_hash(Some(old.row_hash), None);
+                self.position.digest.replace_hash(Some(old.row_hash()), None);
                 self.position.topic_count -= 1;
                 self.layer.delete(key.bytes);
             }

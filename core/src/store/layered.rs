@@ -66,17 +66,27 @@ impl Slot {
         }
     }
 
-    fn len(&self) -> usize {
-        self.value().map_or(0, Bytes::len)
+    fn into_value(self) -> Option<Bytes> {
+        match self {
+            Self::Value(value) | Self::New(value) => Some(value),
+            Self::Removed => None,
+        }
     }
 }
 
-/// A row beside the ordered ones.
+/// A row beside the ordered ones. As small as it can be: each write fetches one that is in no cache.
 struct HotRow<N> {
     key: Bytes,
-    slot: Slot,
+    /// Removed if there is none.
+    value: Option<Bytes>,
     /// Came with the value; none if it was set otherwise, or removed.
     note: Option<N>,
+}
+
+impl<N> HotRow<N> {
+    fn bytes(&self) -> usize {
+        entry_bytes(self.key.len(), self.value.as_ref())
+    }
 }
 
 /// The hash by which hot rows are found.
@@ -124,7 +134,7 @@ impl<N> Layered<N> {
     /// The store could not be read.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         if let Some(row) = self.hot_row(key, hash_of_key(key)) {
-            return Ok(row.slot.value().cloned());
+            return Ok(row.value.clone());
         }
         if let Some(slot) = self.active.get(key) {
             return Ok(slot.value().cloned());
@@ -168,12 +178,11 @@ impl<N> Layered<N> {
     /// [`hash_of_key`] of `key`. Returns the key as it is kept, to be shared instead of `key` by whoever keeps it too.
     pub fn put_hot(&mut self, key: Bytes, hash: u64, value: Bytes, note: N) -> Bytes {
         debug_assert_eq!(hash, hash_of_key(&key));
-        let slot = Slot::Value(value);
-        self.active_bytes += entry_bytes(key.len(), &slot);
         if let Some(row) = self.hot.find_mut(hash, |row| row.key == key) {
-            self.active_bytes -= entry_bytes(row.key.len(), &row.slot);
-            row.slot = slot;
+            self.active_bytes -= row.bytes();
+            row.value = Some(value);
             row.note = Some(note);
+            self.active_bytes += row.bytes();
             return row.key.clone();
         }
         if self.hot.len() == HOT_ROWS_MAX {
@@ -181,9 +190,10 @@ impl<N> Layered<N> {
         }
         let row = HotRow {
             key: key.clone(),
-            slot,
+            value: Some(value),
             note: Some(note),
         };
+        self.active_bytes += row.bytes();
         self.hot.insert_unique(hash, row, |row| hash_of_key(&row.key));
         key
     }
@@ -201,17 +211,22 @@ impl<N> Layered<N> {
     }
 
     fn set(&mut self, key: Bytes, slot: Slot) {
+        if let Some(row) = self.hot.find_mut(hash_of_key(&key), |row| row.key == key) {
+            self.active_bytes -= row.bytes();
+            // What is hot was put before: this layer knows it, so it is never new.
+            row.value = slot.into_value();
+            row.note = None;
+            self.active_bytes += row.bytes();
+        } else {
+            self.set_ordered(key, slot);
+        }
+    }
+
+    fn set_ordered(&mut self, key: Bytes, slot: Slot) {
         let key_bytes = key.len();
-        self.active_bytes += entry_bytes(key_bytes, &slot);
-        let replaced = match self.hot.find_mut(hash_of_key(&key), |row| row.key == key) {
-            Some(row) => {
-                row.note = None;
-                Some(std::mem::replace(&mut row.slot, slot))
-            }
-            None => self.active.insert(key, slot),
-        };
-        if let Some(replaced) = replaced {
-            self.active_bytes -= entry_bytes(key_bytes, &replaced);
+        self.active_bytes += entry_bytes(key_bytes, slot.value());
+        if let Some(replaced) = self.active.insert(key, slot) {
+            self.active_bytes -= entry_bytes(key_bytes, replaced.value());
         }
     }
 
@@ -222,12 +237,13 @@ impl<N> Layered<N> {
     /// Moves the hot rows into the ordered layer.
     fn fold(&mut self) {
         // In whatever order the table has them: the map is the same in the end.
-        for HotRow { key, slot, .. } in self.hot.drain() {
-            let key_bytes = key.len();
-            if let Some(replaced) = self.active.insert(key, slot) {
-                self.active_bytes -= entry_bytes(key_bytes, &replaced);
-            }
+        let mut hot = std::mem::take(&mut self.hot);
+        for row in hot.drain() {
+            self.active_bytes -= row.bytes();
+            self.set_ordered(row.key, row.value.map_or(Slot::Removed, Slot::Value));
         }
+        // Empty again, with its memory.
+        self.hot = hot;
     }
 
     /// The present state, unchanged by whatever follows. O(1) beside the hot rows that changed since the last view.
@@ -301,8 +317,8 @@ impl<N> Layered<N> {
     }
 }
 
-fn entry_bytes(key_bytes: usize, slot: &Slot) -> usize {
-    key_bytes + slot.len() + ENTRY_OVERHEAD_BYTES
+fn entry_bytes(key_bytes: usize, value: Option<&Bytes>) -> usize {
+    key_bytes + value.map_or(0, Bytes::len) + ENTRY_OVERHEAD_BYTES
 }
 
 /// The changes of one checkpoint. Cheap to clone.

@@ -41,12 +41,11 @@ fn expected(model: &Model, lower: &[u8], upper: Option<&[u8]>, direction: Direct
 
 /// The value of `active_bytes`, counted afresh.
 fn counted_bytes<N>(layered: &Layered<N>) -> usize {
-    let hot = layered.hot.iter().map(|row| (&row.key, &row.slot));
-    layered
-        .active
-        .iter()
+    let hot = layered.hot.iter().map(|row| (&row.key, row.value.as_ref()));
+    let ordered = layered.active.iter().map(|(key, slot)| (key, slot.value()));
+    ordered
         .chain(hot)
-        .map(|(key, slot)| entry_bytes(key.len(), slot))
+        .map(|(key, value)| entry_bytes(key.len(), value))
         .sum()
 }
 
