@@ -69,7 +69,7 @@ const CHANGE_OVERHEAD_BYTES: usize = 160;
 fn bytes_of(change: &Change) -> usize {
     let held = match &change.kind {
         ChangeKind::Put { record, .. } => record.as_bytes().len(),
-        ChangeKind::Delete { .. } => 0,
+        ChangeKind::Delete(_) => 0,
         ChangeKind::Event { event, .. } => event.payload.len() + event.metadata.as_bytes().len(),
     };
     CHANGE_OVERHEAD_BYTES + change.topic.len() + held
@@ -144,6 +144,7 @@ impl ChangeRing {
 
 #[cfg(test)]
 mod tests {
+    use banyan_core::state::{DeleteCause, Deletion};
     use banyan_core::topic::TopicName;
     use bytes::Bytes;
 
@@ -151,13 +152,13 @@ mod tests {
 
     fn batch(revision: u64) -> ChangeBatch {
         let topic = TopicName::parse("a").expect("a topic");
-        let kind = ChangeKind::Delete {
+        let kind = ChangeKind::Delete(Box::new(Deletion {
             timestamp_us: 0,
             publisher: Bytes::new(),
             metadata: banyan_core::metadata::Metadata::default(),
             qos: 0,
-            cause: banyan_core::state::DeleteCause::Client,
-        };
+            cause: DeleteCause::Client,
+        }));
         ChangeBatch {
             log_time_us: 0,
             changes: vec![Change {

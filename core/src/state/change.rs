@@ -22,7 +22,7 @@ pub struct Change {
     pub kind: ChangeKind,
 }
 
-/// What happened to a topic.
+/// What happened to a topic. A write, which happens most often, is small; the others are kept apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeKind {
     /// It was written.
@@ -33,25 +33,29 @@ pub enum ChangeKind {
         qos: u8,
     },
     /// It was deleted.
-    Delete {
-        /// When the value ceased to be true, microseconds since the Unix epoch.
-        timestamp_us: u64,
-        /// Client identifier or principal of who deleted it; empty if it expired.
-        publisher: Bytes,
-        /// What the publisher said with it.
-        metadata: Metadata,
-        /// QoS of the delete, 0 to 2; 2 if no PUBLISH asked for it, so that the subscription alone decides.
-        qos: u8,
-        /// Why it was deleted.
-        cause: DeleteCause,
-    },
+    Delete(Box<Deletion>),
     /// A message that is not kept.
     Event {
         /// The message.
-        event: Event,
+        event: Box<Event>,
         /// Log time of its commit, microseconds since the Unix epoch: its expiry counts from here.
         received_at_us: u64,
     },
+}
+
+/// A topic was deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    /// When the value ceased to be true, microseconds since the Unix epoch.
+    pub timestamp_us: u64,
+    /// Client identifier or principal of who deleted it; empty if it expired.
+    pub publisher: Bytes,
+    /// What the publisher said with it.
+    pub metadata: Metadata,
+    /// QoS of the delete, 0 to 2; 2 if no PUBLISH asked for it, so that the subscription alone decides.
+    pub qos: u8,
+    /// Why it was deleted.
+    pub cause: DeleteCause,
 }
 
 /// Why a topic was deleted.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::rows::{Current, TopicKey};
 use super::winner::{compare_delete, condition_failed, not_newer};
-use super::{ApplyError, Change, ChangeKind, DeleteCause, Outcome, State};
+use super::{ApplyError, Change, ChangeKind, DeleteCause, Deletion, Outcome, State};
 use crate::command::Delete;
 use crate::keyspace::Tombstone;
 use crate::topic::TopicName;
@@ -31,7 +31,7 @@ impl State {
         };
         let revision = self.next_revision();
         self.bury(&delete.topic, key, &current, revision, 0, timestamp_us)?;
-        let kind = ChangeKind::Delete {
+        let deletion = Deletion {
             timestamp_us,
             publisher: delete.publisher,
             metadata: delete.metadata,
@@ -42,7 +42,7 @@ impl State {
             revision,
             ordinal: 0,
             topic: delete.topic,
-            kind,
+            kind: ChangeKind::Delete(Box::new(deletion)),
         });
         Ok(Outcome::Deleted { revision })
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::rows::{Current, StoredRecord, TopicKey};
-use super::{ApplyError, Change, ChangeKind, DeleteCause, Outcome, State};
+use super::{ApplyError, Change, ChangeKind, DeleteCause, Deletion, Outcome, State};
 use crate::command::DeleteFilter;
 use crate::keyspace::scan::{Scan, Selection};
 use crate::limits::DELETE_FILTER_TOPICS_MAX;
@@ -41,7 +41,7 @@ impl State {
                 let current = Current::Record(StoredRecord::of(&key, &record));
                 let timestamp_us = self.stamp(&current);
                 self.bury(&topic, key, &current, revision, count, timestamp_us)?;
-                let kind = ChangeKind::Delete {
+                let deletion = Deletion {
                     timestamp_us,
                     publisher: delete.publisher.clone(),
                     metadata: Metadata::empty(),
@@ -52,7 +52,7 @@ impl State {
                     revision,
                     ordinal: count,
                     topic,
-                    kind,
+                    kind: ChangeKind::Delete(Box::new(deletion)),
                 });
                 count += 1;
             }

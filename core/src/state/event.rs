@@ -8,7 +8,7 @@ impl State {
         let revision = self.next_revision();
         let topic = event.topic.clone();
         let kind = ChangeKind::Event {
-            event,
+            event: Box::new(event),
             received_at_us: self.position.log_time_us,
         };
         changes.push(Change {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::rows::{Current, TopicKey};
-use super::{ApplyError, Change, ChangeKind, DeleteCause, State};
+use super::{ApplyError, Change, ChangeKind, DeleteCause, Deletion, State};
 use crate::keyspace::KeyKind;
 use crate::keyspace::expiry::{expiry_key, expiry_of_key};
 use crate::keyspace::record::FormatError;
@@ -36,7 +36,7 @@ impl State {
             }
             let timestamp_us = record.head.timestamp_us;
             self.bury(&topic, key, &current, revision, ordinal, timestamp_us)?;
-            let kind = ChangeKind::Delete {
+            let deletion = Deletion {
                 timestamp_us,
                 publisher: Bytes::new(),
                 metadata: Metadata::empty(),
@@ -47,7 +47,7 @@ impl State {
                 revision,
                 ordinal,
                 topic,
-                kind,
+                kind: ChangeKind::Delete(Box::new(deletion)),
             });
         }
         Ok(())

@@ -16,7 +16,6 @@
 use super::digest::RowSum;
 use super::rows::TopicKey;
 use super::{ApplyError, Change, ChangeKind, DeleteCause, State};
-use crate::command::Event;
 use crate::keyspace::message::message_key;
 use crate::keyspace::{Message, MessageContent, MessagePosition, RecordHead, TopicRecord};
 use crate::topic::TopicName;
@@ -33,14 +32,11 @@ impl Change {
 
     /// QoS with which it was published, 0 to 2: the most with which it is delivered.
     #[must_use]
-    pub const fn qos(&self) -> u8 {
+    pub fn qos(&self) -> u8 {
         match &self.kind {
-            ChangeKind::Put { qos, .. }
-            | ChangeKind::Delete { qos, .. }
-            | ChangeKind::Event {
-                event: Event { qos, .. },
-                ..
-            } => *qos,
+            ChangeKind::Put { qos, .. } => *qos,
+            ChangeKind::Delete(deletion) => deletion.qos,
+            ChangeKind::Event { event, .. } => event.qos,
         }
     }
 
@@ -49,7 +45,7 @@ impl Change {
     pub fn expires_at_us(&self) -> Option<u64> {
         match &self.kind {
             ChangeKind::Put { record, .. } => record.expires_at_us(),
-            ChangeKind::Delete { .. } => None,
+            ChangeKind::Delete(_) => None,
             ChangeKind::Event { event, received_at_us } => {
                 let expiry_us = u64::from(event.expiry_s?) * 1_000_000;
                 Some(received_at_us.saturating_add(expiry_us))
@@ -96,18 +92,12 @@ impl State {
         let content = match &change.kind {
             // Its record is there until it is superseded.
             ChangeKind::Put { .. } => return,
-            ChangeKind::Delete {
-                timestamp_us,
-                publisher,
-                metadata,
-                qos,
-                cause,
-            } => MessageContent::Delete {
-                timestamp_us: *timestamp_us,
-                publisher: publisher.clone(),
-                metadata: metadata.clone(),
-                qos: *qos,
-                expired: *cause == DeleteCause::Expired,
+            ChangeKind::Delete(deletion) => MessageContent::Delete {
+                timestamp_us: deletion.timestamp_us,
+                publisher: deletion.publisher.clone(),
+                metadata: deletion.metadata.clone(),
+                qos: deletion.qos,
+                expired: deletion.cause == DeleteCause::Expired,
             },
             ChangeKind::Event { event, .. } => MessageContent::Event {
                 payload: event.payload.clone(),

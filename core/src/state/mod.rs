@@ -109,7 +109,7 @@ use crate::store::Layered;
 pub use crate::keyspace::meta::AppliedId;
 pub use crate::keyspace::{InFlight, LiveConnection, MessagePosition, Session, SubscriptionRow};
 pub use apply::{Applied, ApplyError};
-pub use change::{Change, ChangeKind, DeleteCause};
+pub use change::{Change, ChangeKind, DeleteCause, Deletion};
 pub use checkpoint::{FrozenState, OpenError};
 pub use compact::TombstoneBounds;
 pub use digest::Digest;

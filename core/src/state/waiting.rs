@@ -13,7 +13,7 @@
 use bytes::Bytes;
 
 use super::recent::RecentRows;
-use super::{Change, ChangeKind, ChangeRow, DeleteCause, StateView};
+use super::{Change, ChangeKind, ChangeRow, DeleteCause, Deletion, StateView};
 use crate::command::Event;
 use crate::keyspace::change::{change_key, change_of_key};
 use crate::keyspace::message::{message_key, message_of_key};
@@ -211,7 +211,7 @@ impl PositionReader<'_> {
             ChangeKind::Event { .. } => true,
             // It was moved here because it is not.
             ChangeKind::Put { .. } => false,
-            ChangeKind::Delete { .. } => match self.latest(&change.topic, &stored_topic(&change.topic))? {
+            ChangeKind::Delete(_) => match self.latest(&change.topic, &stored_topic(&change.topic))? {
                 (Some(_), _) => false,
                 (None, Some(tombstone)) => position_of(tombstone.revision, tombstone.ordinal) == position,
                 // Its tombstone is forgotten, or that of a later one: the topic is deleted either way.
@@ -249,7 +249,7 @@ pub(super) fn change_of_message(position: MessagePosition, row: &Bytes) -> Resul
             metadata,
             qos,
             expired,
-        } => ChangeKind::Delete {
+        } => ChangeKind::Delete(Box::new(Deletion {
             timestamp_us,
             publisher,
             metadata,
@@ -259,7 +259,7 @@ pub(super) fn change_of_message(position: MessagePosition, row: &Bytes) -> Resul
             } else {
                 DeleteCause::Client
             },
-        },
+        })),
         MessageContent::Event {
             payload,
             publisher,
@@ -267,14 +267,14 @@ pub(super) fn change_of_message(position: MessagePosition, row: &Bytes) -> Resul
             qos,
             expiry_s,
         } => ChangeKind::Event {
-            event: Event {
+            event: Box::new(Event {
                 topic: topic.clone(),
                 payload,
                 metadata,
                 publisher,
                 qos,
                 expiry_s,
-            },
+            }),
             received_at_us: kept_at_us,
         },
     };
@@ -295,13 +295,13 @@ impl From<ChangeRow> for WaitingRow {
                 qos: record.qos(),
                 record,
             },
-            (None, tombstone) => ChangeKind::Delete {
+            (None, tombstone) => ChangeKind::Delete(Box::new(Deletion {
                 timestamp_us: tombstone.map_or(0, |tombstone| tombstone.timestamp_us),
                 publisher: Bytes::new(),
                 metadata: Metadata::empty(),
                 qos: 0,
                 cause: DeleteCause::Client,
-            },
+            })),
         };
         Self {
             change: Change {

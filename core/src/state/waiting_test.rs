@@ -105,7 +105,7 @@ struct Model {
 fn expires_at_us(change: &Change) -> Option<u64> {
     match &change.kind {
         ChangeKind::Put { record, .. } => record.expires_at_us(),
-        ChangeKind::Delete { .. } | ChangeKind::Event { .. } => None,
+        ChangeKind::Delete(_) | ChangeKind::Event { .. } => None,
     }
 }
 
@@ -118,7 +118,7 @@ impl Model {
         let topic = &change.topic;
         let is_forgotten = view.get(topic).unwrap().is_none() && view.tombstone(topic).unwrap().is_none();
         is_event(change)
-            || (is_forgotten && matches!(change.kind, ChangeKind::Delete { .. }))
+            || (is_forgotten && matches!(change.kind, ChangeKind::Delete(_)))
             || !self
                 .history
                 .range(change.position().next().unwrap()..)

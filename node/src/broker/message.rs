@@ -64,29 +64,23 @@ impl Message {
     pub fn of_change(change: &Change, log_time_us: u64) -> Self {
         match &change.kind {
             ChangeKind::Put { record, .. } => Self::of_record(&change.topic, record, log_time_us),
-            ChangeKind::Delete {
-                timestamp_us,
-                publisher,
-                metadata,
-                qos,
-                ..
-            } => Self {
+            ChangeKind::Delete(deletion) => Self {
                 kind: Kind::State,
                 topic: change.topic.clone(),
                 payload: Bytes::new(),
-                metadata: metadata.clone(),
-                publisher: publisher.clone(),
-                qos: qos_of(*qos),
+                metadata: deletion.metadata.clone(),
+                publisher: deletion.publisher.clone(),
+                qos: qos_of(deletion.qos),
                 retain: true,
                 position: Some(position_of(change)),
-                timestamp_us: Some(*timestamp_us),
+                timestamp_us: Some(deletion.timestamp_us),
                 expires_at_us: None,
                 made_at_us: log_time_us,
                 templates: MessageTemplates::new(),
             },
             ChangeKind::Event { event, received_at_us } => Self {
                 position: Some(position_of(change)),
-                ..Self::of_event(event.clone(), *received_at_us)
+                ..Self::of_event(Event::clone(event), *received_at_us)
             },
         }
     }

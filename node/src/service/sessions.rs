@@ -89,11 +89,7 @@ fn count(
     };
     let (publisher, at_us) = match &change.kind {
         ChangeKind::Put { record, .. } => (record.publisher_bytes(), record.timestamp_us()),
-        ChangeKind::Delete {
-            publisher,
-            timestamp_us,
-            ..
-        } => (publisher.clone(), *timestamp_us),
+        ChangeKind::Delete(deletion) => (deletion.publisher.clone(), deletion.timestamp_us),
         ChangeKind::Event { event, received_at_us } => (event.publisher.clone(), *received_at_us),
     };
     let mut counted = BTreeSet::new();

@@ -170,7 +170,7 @@ impl Model {
             let payload = match &change.kind {
                 ChangeKind::Put { record, .. } => record.payload(),
                 ChangeKind::Event { event, .. } => event.payload.clone(),
-                ChangeKind::Delete { .. } => continue,
+                ChangeKind::Delete(_) => continue,
             };
             if let Some(story) = self.wills.get_mut(&payload) {
                 assert!(!story.published, "published twice: {story:?}");

@@ -19,11 +19,8 @@ fn due_records_are_deleted_earliest_first() {
     let seen = |applied: Applied| {
         let seen = applied.changes.into_iter().map(|change| {
             let expired = matches!(
-                change.kind,
-                ChangeKind::Delete {
-                    cause: DeleteCause::Expired,
-                    ..
-                }
+                &change.kind,
+                ChangeKind::Delete(deletion) if deletion.cause == DeleteCause::Expired
             );
             assert!(expired, "{change:?}");
             (change.revision, change.ordinal, change.topic.as_str().to_owned())

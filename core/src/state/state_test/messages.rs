@@ -62,7 +62,7 @@ fn waiting(h: &mut Harness, revision: u64) -> Vec<(u64, String, u8, bool)> {
 fn said(row: &WaitingRow) -> (u64, String, u8, bool) {
     let payload = match &row.change.kind {
         ChangeKind::Put { record, .. } => record.payload(),
-        ChangeKind::Delete { .. } => Bytes::from_static(b"-"),
+        ChangeKind::Delete(_) => Bytes::from_static(b"-"),
         ChangeKind::Event { event, .. } => event.payload.clone(),
     };
     let payload = String::from_utf8(payload.to_vec()).unwrap();
@@ -229,10 +229,7 @@ fn what_has_expired_is_not_moved_unless_it_is_on_its_way() {
     assert_eq!(kept(&mut h), [2, 3, 3]);
     assert!(matches!(
         h.state.view().message_at(at(3)).unwrap().unwrap().kind,
-        ChangeKind::Delete {
-            cause: DeleteCause::Expired,
-            ..
-        }
+        ChangeKind::Delete(deletion) if deletion.cause == DeleteCause::Expired
     ));
 }
 

@@ -84,15 +84,12 @@ fn metadata_of_a_delete_are_delivered_and_not_kept() {
         qos: 0,
         ..delete("a")
     });
-    let ChangeKind::Delete {
-        metadata: seen,
-        qos: 0,
-        publisher,
-        ..
-    } = &changes[0].kind
-    else {
+    let ChangeKind::Delete(seen) = &changes[0].kind else {
         panic!("{changes:?}")
     };
-    assert_eq!((seen, &publisher[..]), (&metadata, &b"writer"[..]));
-    assert_ne!(*seen, Metadata::empty());
+    assert_eq!(
+        (&seen.metadata, seen.qos, &seen.publisher[..]),
+        (&metadata, 0, &b"writer"[..])
+    );
+    assert_ne!(seen.metadata, Metadata::empty());
 }
