@@ -5,6 +5,8 @@
 
 pub mod apply;
 pub mod choices;
+#[cfg(feature = "codecs")]
+pub mod codec_diff;
 pub mod command_decode;
 pub mod connection;
 #[cfg(feature = "node")]

@@ -35,6 +35,7 @@ pub fn write(target: &str) {
 pub fn of(target: &str) -> Vec<Vec<u8>> {
     match target {
         "packet_decode" => packet_decode(),
+        "codec_diff" => codec_diff(),
         "connection" => connection(),
         "topic_filter" => topic_filter(),
         "topic_name" => topic_name(),
@@ -247,6 +248,38 @@ fn packet_decode() -> Vec<Vec<u8>> {
         };
         seeds.extend(each(1, vec![Packet::Publish(Box::new(long))]));
         seeds.extend(each(3, server_packets()));
+    }
+    seeds
+}
+
+/// The first byte and the body of every packet, then packets to be built, one of each type. The bits of the form are those of
+/// `codec_diff::frames`: 1 for 3.1.1, 2 for packets of a server, 4 for packets to be built.
+fn codec_diff() -> Vec<Vec<u8>> {
+    // A PUBLISH of 5.0 that ends behind its topic.
+    let mut seeds = vec![vec![0, 0x30, 0, 1, b'a']];
+    for (at, version) in [ProtocolVersion::V5, ProtocolVersion::V3].into_iter().enumerate() {
+        let connects = [true, false].map(|all| Packet::Connect(Box::new(connect(version, all))));
+        let mut add = |side: u8, packets: Vec<Packet>| {
+            for packet in packets {
+                let mut bytes = stream(&[], &[packet], version);
+                // The length goes; none is longer than 127 or shorter than 2 bytes.
+                if let Some(length) = bytes.get(1) {
+                    bytes.drain(1..if length & 0x80 == 0 { 2 } else { 3 });
+                    seeds.push([&[at as u8 | side << 1], &bytes[..]].concat());
+                }
+            }
+        };
+        add(0, connects.into());
+        add(0, client_packets());
+        add(1, server_packets());
+        for side in 0..2 {
+            for packet_type in 0..15_u16 {
+                let choices: Vec<u8> = (1..=60_u16)
+                    .map(|step| (step * 7 % 61 * packet_type % 200) as u8)
+                    .collect();
+                seeds.push([&[4 | at as u8 | side << 1, packet_type as u8], &choices[..]].concat());
+            }
+        }
     }
     seeds
 }
