@@ -89,7 +89,7 @@ fn registered(form: u8) -> RegisterResult {
     };
     RegisterResult::Registered(Registered {
         fence: FENCE,
-        replicated: form % 3 > 0,
+        replicated: !form.is_multiple_of(3),
         resumed: (form % 3 > 1).then_some(resumed),
     })
 }

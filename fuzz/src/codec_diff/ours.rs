@@ -98,7 +98,7 @@ fn will(reading: &mut Reading, will: &Will) {
         reading.will_property(0x02, Value::Number(expiry_s));
     }
     metadata(&will.metadata, |identifier, value| {
-        reading.will_property(identifier, value)
+        reading.will_property(identifier, value);
     });
 }
 
@@ -145,7 +145,7 @@ fn publish(packet: &Publish) -> Reading {
         reading.number_property(0x0B, Some(id));
     }
     metadata(&packet.metadata, |identifier, value| {
-        reading.property(identifier, value)
+        reading.property(identifier, value);
     });
     reading.binary("payload", &packet.payload);
     reading

@@ -28,7 +28,6 @@
 
 mod cluster;
 #[path = "../common/mod.rs"]
-#[allow(dead_code)]
 mod common;
 mod link;
 mod publisher;
@@ -80,18 +79,51 @@ enum Leaving {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Publish { publisher: ClientId, qos: QoS },
-    Acknowledge { count: usize },
-    ToServer { client: ClientId, bytes: usize },
-    ToClient { client: ClientId, bytes: usize },
-    Turn { client: ClientId },
-    Commit { node: usize, late: bool },
-    Apply { node: usize, entries: usize },
-    Dispatch { node: usize },
-    Feed { node: usize },
+    Publish {
+        publisher: ClientId,
+        qos: QoS,
+    },
+    Acknowledge {
+        count: usize,
+    },
+    ToServer {
+        client: ClientId,
+        bytes: usize,
+    },
+    ToClient {
+        client: ClientId,
+        bytes: usize,
+    },
+    Turn {
+        client: ClientId,
+    },
+    Commit {
+        node: usize,
+        late: bool,
+    },
+    Apply {
+        node: usize,
+        entries: usize,
+    },
+    Dispatch {
+        node: usize,
+    },
+    Feed {
+        node: usize,
+    },
     Trim,
-    Leave { client: ClientId, leaving: Leaving },
-    Connect { client: ClientId, node: usize },
+    Leave {
+        client: ClientId,
+        leaving: Leaving,
+    },
+    /// Unless it has a connection and does not take over.
+    Connect {
+        client: ClientId,
+        node: usize,
+        takes_over: bool,
+    },
+    /// Everything arrives and is carried out, but for acknowledgements of the subscriber.
+    Round,
     Wait,
 }
 
@@ -112,8 +144,10 @@ fn step() -> impl Strategy<Value = Step> {
         7 => node().prop_map(|node| Step::Dispatch { node }),
         5 => node().prop_map(|node| Step::Feed { node }),
         1 => Just(Step::Trim),
-        3 => (client(), leaving).prop_map(|(client, leaving)| Step::Leave { client, leaving }),
-        5 => (client(), node()).prop_map(|(client, node)| Step::Connect { client, node }),
+        2 => (client(), leaving).prop_map(|(client, leaving)| Step::Leave { client, leaving }),
+        8 => (client(), node(), prop::bool::weighted(0.15))
+            .prop_map(|(client, node, takes_over)| Step::Connect { client, node, takes_over }),
+        14 => Just(Step::Round),
         1 => Just(Step::Wait),
     ]
 }
@@ -230,7 +264,16 @@ impl World {
             Step::Feed { node } => self.cluster.feed(node),
             Step::Trim => self.cluster.trim(),
             Step::Leave { client, leaving } => self.leave(client, leaving),
-            Step::Connect { client, node } => self.connect(client, node),
+            Step::Connect {
+                client,
+                node,
+                takes_over,
+            } => {
+                if takes_over || self.wire(client).link.is_none() {
+                    self.connect(client, node);
+                }
+            }
+            Step::Round => self.round().await,
             Step::Wait => tokio::time::advance(ACK_DELAY).await,
         }
     }
@@ -331,6 +374,24 @@ impl World {
         }
     }
 
+    async fn round(&mut self) {
+        for client in 0..CLIENTS {
+            self.to_server(client, usize::MAX);
+            self.to_client(client, usize::MAX);
+        }
+        for node in 0..2 {
+            self.cluster.commit(node, false);
+            while !self.cluster.has_applied_all(node) {
+                self.apply(node);
+            }
+            self.cluster.dispatch(node).await;
+            self.cluster.feed(node);
+        }
+        for number in 0..self.links.len() {
+            self.turn(number);
+        }
+    }
+
     /// Everyone connects, and everything arrives.
     async fn settle(&mut self) {
         for round in 0..ROUNDS_MAX {
@@ -338,21 +399,10 @@ impl World {
                 if self.wire(client).link.is_none() {
                     self.connect(client, round % 2);
                 }
-                self.to_server(client, usize::MAX);
-                self.to_client(client, usize::MAX);
             }
+            self.round().await;
             self.acknowledge(usize::MAX);
-            for node in 0..2 {
-                self.cluster.commit(node, false);
-                while !self.cluster.has_applied_all(node) {
-                    self.apply(node);
-                }
-                self.cluster.dispatch(node).await;
-                self.cluster.feed(node);
-            }
-            for number in 0..self.links.len() {
-                self.turn(number);
-            }
+            self.round().await;
             if self.is_settled() {
                 return;
             }
