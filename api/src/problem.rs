@@ -56,6 +56,8 @@ problem_kinds! {
     InvalidCursor = "invalid-cursor", 400, "The cursor is not valid";
     /// Topics that begin with `$` are the cluster's own.
     ReservedTopic = "reserved-topic", 403, "The topic is reserved";
+    /// The page that connects is not from where pages may.
+    OriginNotAllowed = "origin-not-allowed", 403, "The origin may not connect";
     /// There is no such path.
     RouteNotFound = "route-not-found", 404, "There is no such path";
     /// The topic holds no value.

@@ -280,6 +280,7 @@ impl Server {
         let http_settings = HttpSettings {
             packet_bytes_max: settings.packet_bytes_max,
             mqtt: Some(serve_mqtt),
+            websocket_origins: settings.websocket_origins.clone().into(),
             ..HttpSettings::default()
         };
         let routes = http::router(service.clone(), list_views, http_settings, stop_clients.clone());

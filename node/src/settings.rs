@@ -62,6 +62,8 @@ pub struct Settings {
     pub tls: Option<TlsSettings>,
     /// Kinds of listeners whose connections begin with a PROXY protocol header.
     pub proxy_protocol: Vec<ClientListener>,
+    /// Origins whose pages may connect over WebSocket. Empty: any.
+    pub websocket_origins: Vec<String>,
     /// Where other nodes reach this one's Raft: the listener.
     pub peer: Address,
     /// What other nodes are told to connect to. Never port 0 or an unspecified host, unless `peer` itself has port 0.
@@ -102,12 +104,20 @@ pub struct Settings {
     pub connections_max: usize,
     /// Most of them from one address. 0: no limit.
     pub connections_per_address_max: usize,
+    /// Most MQTT connections that one address may make a second, those of five seconds at once. 0: no limit.
+    pub connection_rate_per_address_max: u32,
     /// Most messages taken from one MQTT client a second. 0: no limit.
     pub publish_rate_max: u32,
     /// Topic filters with wildcards are refused.
     pub refuse_wildcard_subscriptions: bool,
+    /// Most topic filters with wildcards that one session may have subscribed. 0: as many as subscriptions.
+    pub wildcard_subscriptions_per_session_max: usize,
+    /// The topic filter `#`, which matches everything, is refused.
+    pub refuse_root_wildcard: bool,
     /// Shared subscriptions are refused.
     pub refuse_shared_subscriptions: bool,
+    /// Most bytes of retained messages sent to one client a second. 0: as fast as it takes them.
+    pub replay_rate_max: u64,
     /// Response Information for clients that ask for it.
     pub response_information: Option<String>,
     /// Where clients are sent when this node stops.

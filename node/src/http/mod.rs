@@ -78,6 +78,8 @@ pub struct HttpSettings {
     pub feeds_max: usize,
     /// Who takes the connections that begin as a WebSocket at `/mqtt`; without, there are none.
     pub mqtt: Option<ServeMqtt>,
+    /// Pages of which origins may open such a connection; empty: of any.
+    pub websocket_origins: Arc<[String]>,
 }
 
 impl Default for HttpSettings {
@@ -90,6 +92,7 @@ impl Default for HttpSettings {
             list_streams_max: 256,
             feeds_max: 10_000,
             mqtt: None,
+            websocket_origins: Arc::default(),
         }
     }
 }

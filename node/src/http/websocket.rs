@@ -10,6 +10,8 @@ use std::sync::Arc;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{ConnectInfo, State};
+use axum::http::HeaderMap;
+use axum::http::header::ORIGIN;
 use banyan_api::problem::ProblemKind;
 
 use super::Http;
@@ -45,6 +47,7 @@ impl fmt::Debug for ServeMqtt {
 pub(super) async fn upgrade(
     State(http): State<Http>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Answer {
     let Some(ServeMqtt(serve)) = http.settings.mqtt.clone() else {
@@ -53,6 +56,12 @@ pub(super) async fn upgrade(
             "MQTT over WebSocket is not served here.",
         ));
     };
+    if !may_connect(&headers, &http.settings.websocket_origins) {
+        return Err(Failure::new(
+            ProblemKind::OriginNotAllowed,
+            "Pages of this origin may not connect here; the setting websocket_origins names those that may.",
+        ));
+    }
     let upgrade = upgrade.map_err(|rejection| {
         Failure::header(
             "Upgrade",
@@ -76,4 +85,19 @@ pub(super) async fn upgrade(
         .on_failed_upgrade(move |error| tracing::debug!(%peer, %error, "a WebSocket was not established"))
         .on_upgrade(async move |socket| serve(Box::new(ByteStream::new(socket)), peer));
     Ok(response)
+}
+
+/// Whether the page that asks, if it is one, is of one of these origins (RFC 6455 §10.2). Programs send no Origin, and could send
+/// any: the header protects those who use a browser from pages that are not the operator's.
+fn may_connect(headers: &HeaderMap, origins: &[String]) -> bool {
+    let is_allowed = |origin: &[u8]| {
+        origins
+            .iter()
+            .any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin))
+    };
+    origins.is_empty()
+        || headers
+            .get_all(ORIGIN)
+            .iter()
+            .all(|origin| is_allowed(origin.as_bytes()))
 }

@@ -17,6 +17,7 @@ use super::live::Live;
 use super::task::Task;
 use crate::broker::Outbox;
 use crate::service::{Completion, Connecting, ProposeError, Reply};
+use crate::session::pace::ReplayPace;
 use crate::session::resume;
 
 /// What waits for an answer.
@@ -192,16 +193,18 @@ impl Task {
         };
         let read = resume::begin_assigned(&session, &outbox, &view, &BTreeSet::new());
         self.service.broker().traffic().connected();
+        let pace = ReplayPace::new(self.settings.replay_rate_max);
         self.attached = Some(if replicated {
             Attached::Persistent(Box::new(resume::resume(
                 &session,
                 &outbox,
                 &broker,
                 self.settings.view_lease,
+                pace,
             )))
         } else {
             broker.attach(&outbox, [], []);
-            Attached::Clean(Box::new(Live::new(outbox)))
+            Attached::Clean(Box::new(Live::new(outbox, pace)))
         });
         read.map_err(|error| io::Error::other(error.to_string()))?;
         Ok(RegisterResult::Registered(Registered {

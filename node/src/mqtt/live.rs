@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::replay::{Progress as ReplayProgress, Replay};
 use crate::broker::{Delivery, Item, Outbox};
 use crate::session::driver::{Node, Step};
+use crate::session::pace::ReplayPace;
 
 /// How long the cluster may not know that a shared message is settled.
 const SETTLE_DELAY: Duration = Duration::from_millis(100);
@@ -31,10 +32,11 @@ type Reserved = Vec<(Delivery, u16)>;
 pub(super) struct Live {
     outbox: Arc<Outbox>,
     /// Replays whose place in the outbox has not come yet.
-    replays: BTreeMap<u64, Replay>,
+    replays: BTreeMap<u64, Box<Replay>>,
     replay_number: u64,
     /// The replay that is being sent; the outbox waits.
-    replaying: Option<Replay>,
+    replaying: Option<Box<Replay>>,
+    pace: ReplayPace,
     /// Shared messages in flight, by packet identifier.
     shared: BTreeMap<u16, MessagePosition>,
     /// Shared messages that the cluster does not know to be settled, and since when.
@@ -47,12 +49,14 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(outbox: Arc<Outbox>) -> Self {
+    /// Retained messages go at `pace`.
+    pub(super) fn new(outbox: Arc<Outbox>, pace: ReplayPace) -> Self {
         Self {
             outbox,
             replays: BTreeMap::new(),
             replay_number: 0,
             replaying: None,
+            pace,
             shared: BTreeMap::new(),
             settled: Vec::new(),
             settled_at: None,
@@ -75,8 +79,11 @@ impl Live {
             .replays
             .values()
             .chain(&self.replaying)
-            .filter_map(Replay::lease_end);
-        leases.chain(settle.map(|at| at + SETTLE_DELAY)).min()
+            .filter_map(|replay| replay.lease_end());
+        leases
+            .chain(settle.map(|at| at + SETTLE_DELAY))
+            .chain(self.pace.deadline())
+            .min()
     }
 
     pub(super) fn end_leases(&mut self, now: Instant) {
@@ -95,11 +102,12 @@ impl Live {
 
     /// Replays `retained` at its place `replay`.
     pub(super) fn replay(&mut self, replay: u64, retained: Replay) {
-        self.replays.insert(replay, retained);
+        self.replays.insert(replay, Box::new(retained));
     }
 
     fn all_replays(&mut self) -> impl Iterator<Item = &mut Replay> {
-        self.replays.values_mut().chain(&mut self.replaying)
+        let all = self.replays.values_mut().chain(&mut self.replaying);
+        all.map(|replay| &mut **replay)
     }
 
     pub(super) fn acknowledge(&mut self, packet_id: u16) {
@@ -140,6 +148,7 @@ impl Live {
         out: &mut BytesMut,
         bytes_target: usize,
     ) -> Result<Step, StoreError> {
+        self.pace.rest();
         let mut step = Step {
             yields: self.send(connection, node, out, bytes_target)?,
             ..Step::default()
@@ -185,7 +194,13 @@ impl Live {
     ) -> Result<bool, StoreError> {
         loop {
             if let Some(replay) = &mut self.replaying {
-                match replay.pump(connection, node.log_time_us, out, bytes_target)? {
+                if !self.pace.may_send(Instant::now()) {
+                    return Ok(false);
+                }
+                let before = out.len();
+                let progress = replay.pump(connection, node.log_time_us, out, bytes_target)?;
+                self.pace.sent(out.len() - before, Instant::now());
+                match progress {
                     ReplayProgress::Blocked => return Ok(false),
                     ReplayProgress::Yield => return Ok(true),
                     ReplayProgress::Done => self.replaying = None,
@@ -210,7 +225,7 @@ impl Live {
             let replay = self.next_replay();
             // The subscriptions are in place, maybe with newer options.
             let view = node.broker.subscribe(&self.outbox, replay, [], node.take_view);
-            self.replays.insert(replay, expired.restarted(view));
+            self.replays.insert(replay, Box::new(expired.restarted(view)));
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! | module | responsibility |
 //! |---|---|
-//! | `admission` | how many connections there may be |
+//! | `admission` | how many connections there may be, and how fast they may come |
 //! | `task` | one connection: socket, timers, what is waited for |
 //! | `ask` | what it asks of the cluster, from CONNECT to its end |
 //! | `subscribe` | SUBSCRIBE and UNSUBSCRIBE |
@@ -27,10 +27,11 @@ use std::time::Duration;
 use banyan_core::limits;
 use banyan_core::mqtt::connection::settings::ConnectionSettings;
 use banyan_core::mqtt::reason::ReasonCode;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::admission::{Admission, Refused};
+use self::admission::{Admission, AdmissionLimits, Refused};
 use crate::net::{BoxStream, Listener};
 use crate::service::Service;
 use crate::settings::Settings;
@@ -44,6 +45,8 @@ pub struct MqttSettings {
     admission: Admission,
     /// Messages that may wait for one connection, bytes.
     pub outbox_bytes_max: usize,
+    /// Retained messages sent to one client, bytes a second; 0: as fast as it takes them.
+    pub replay_rate_max: u64,
     /// How long a view may go unread before a stream of retained messages starts again at a newer one.
     pub view_lease: Duration,
 }
@@ -67,14 +70,21 @@ impl MqttSettings {
             publish_rate_max: settings.publish_rate_max,
             refuse_wildcards: settings.refuse_wildcard_subscriptions,
             refuse_shared: settings.refuse_shared_subscriptions,
+            wildcards_max: settings.wildcard_subscriptions_per_session_max,
+            refuse_root_wildcard: settings.refuse_root_wildcard,
             response_information: settings.response_information.clone(),
             server_reference: settings.server_reference.clone(),
             ..ConnectionSettings::default()
         };
         Self {
             connection: Arc::new(connection),
-            admission: Admission::new(settings.connections_max, settings.connections_per_address_max),
+            admission: Admission::new(AdmissionLimits {
+                connections_max: settings.connections_max,
+                connections_per_address_max: settings.connections_per_address_max,
+                connection_rate_per_address_max: settings.connection_rate_per_address_max,
+            }),
             outbox_bytes_max: settings.outbound_bytes_max,
+            replay_rate_max: settings.replay_rate_max,
             view_lease: Duration::from_secs(settings.view_lease_s),
         }
     }
@@ -112,7 +122,7 @@ pub async fn serve_stream(
     mut settings: MqttSettings,
     stop: CancellationToken,
 ) {
-    let _place = match settings.admission.enter(peer) {
+    let _place = match settings.admission.enter(peer, Instant::now()) {
         Ok(place) => place,
         Err((refused, place)) => {
             let (reason, detail) = match refused {
@@ -121,6 +131,10 @@ pub async fn serve_stream(
                     "this node has no room for more connections; try another",
                 ),
                 Refused::Address => (ReasonCode::QuotaExceeded, "too many connections from this address"),
+                Refused::Rate => (
+                    ReasonCode::ConnectionRateExceeded,
+                    "this address connects too often; wait before the next attempt",
+                ),
                 Refused::Unanswered => return,
             };
             settings.connection = Arc::new(ConnectionSettings {

@@ -26,6 +26,7 @@ use banyan_core::topic::{SubscriptionFilter, TopicFilter};
 use bytes::BytesMut;
 use tokio::time::Instant;
 
+use super::pace::ReplayPace;
 use super::resume::Resend;
 use super::retained::{Marker, Next, Retained};
 use crate::broker::{Broker, Delivery, Item, Message, Outbox, send_marker};
@@ -75,10 +76,11 @@ pub struct Driver {
     /// What the former connection had in flight, to be sent again before anything else.
     resends: VecDeque<Resend>,
     /// Replays whose place in the outbox has not come yet.
-    replays: BTreeMap<u64, Retained>,
+    replays: BTreeMap<u64, Box<Retained>>,
     replay_number: u64,
     /// The replay that is being sent; the outbox waits.
-    replaying: Option<Retained>,
+    replaying: Option<Box<Retained>>,
+    pace: ReplayPace,
     /// What the `Progress` under way puts in flight, and whose PUBREL it allows.
     under_way: Option<(Vec<Outgoing>, Vec<u16>)>,
     /// Acknowledgements that the state does not know of, and since when.
@@ -87,15 +89,24 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// A connection that first sends `resends` again.
+    /// A connection that first sends `resends` again. Retained messages go at `pace`.
     #[must_use]
-    pub fn new(outbox: Arc<Outbox>, resends: VecDeque<Resend>, replays: BTreeMap<u64, Retained>) -> Self {
+    pub fn new(
+        outbox: Arc<Outbox>,
+        resends: VecDeque<Resend>,
+        replays: BTreeMap<u64, Retained>,
+        pace: ReplayPace,
+    ) -> Self {
         Self {
             outbox,
             resends,
             replay_number: replays.last_key_value().map_or(0, |(replay, _)| *replay),
-            replays,
+            replays: replays
+                .into_iter()
+                .map(|(replay, retained)| (replay, Box::new(retained)))
+                .collect(),
             replaying: None,
+            pace,
             under_way: None,
             acknowledged: Progress::default(),
             acknowledged_at: None,
@@ -128,8 +139,11 @@ impl Driver {
             .replays
             .values()
             .chain(&self.replaying)
-            .filter_map(Retained::lease_end);
-        leases.chain(acks.map(|at| at + ACK_DELAY)).min()
+            .filter_map(|replay| replay.lease_end());
+        leases
+            .chain(acks.map(|at| at + ACK_DELAY))
+            .chain(self.pace.deadline())
+            .min()
     }
 
     /// Gives views up that have not been read for too long.
@@ -142,7 +156,7 @@ impl Driver {
 
     /// Replays `retained` at its place `replay`.
     pub fn replay(&mut self, replay: u64, retained: Retained) {
-        self.replays.insert(replay, retained);
+        self.replays.insert(replay, Box::new(retained));
     }
 
     /// Sends no further retained messages of `filter`.
@@ -186,6 +200,7 @@ impl Driver {
         bytes_target: usize,
     ) -> Result<Step, StoreError> {
         let mut step = Step::default();
+        self.pace.rest();
         if !self.send_again(connection, node, out, bytes_target)? {
             return Ok(step);
         }
@@ -287,6 +302,9 @@ impl Driver {
         let mut bytes = 0;
         while batch.len() < BATCH_MESSAGES_MAX && bytes < BATCH_BYTES_MAX {
             if let Some(replay) = &mut self.replaying {
+                if !self.pace.may_send(Instant::now()) {
+                    return Ok(false);
+                }
                 match replay.next(connection.client_id(), node.take_view)? {
                     Next::Message(message, filter) => {
                         let qos = message.qos().min(filter.qos);
@@ -305,6 +323,7 @@ impl Driver {
                         }
                         let packet_id = reserve(connection, progress, &message, qos, false);
                         bytes += message.bytes();
+                        self.pace.sent(message.bytes(), Instant::now());
                         batch.push(Outgoing::Retained {
                             message: Box::new(message),
                             qos,

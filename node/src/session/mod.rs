@@ -9,6 +9,7 @@
 //! | [`resume`] | from a session's row to a connection that goes on |
 //! | [`driver`] | one connection of a persistent session: reserves, sends, acknowledges |
 //! | [`retained`], [`rows`] | retained messages that are yet to be sent |
+//! | [`pace`] | how fast they are sent |
 //! | [`backlog`] | keeps filling those that are behind |
 //! | [`housekeeping`] | moves the cursors of sessions that wait for nothing |
 //! | [`observer`] | what applied entries mean to this node |
@@ -17,6 +18,7 @@ pub mod backlog;
 pub mod driver;
 pub mod housekeeping;
 pub mod observer;
+pub mod pace;
 pub mod registry;
 pub mod resume;
 pub mod retained;

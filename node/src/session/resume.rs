@@ -15,6 +15,7 @@ use banyan_core::topic::SubscriptionFilter;
 use bytes::Bytes;
 
 use super::Driver;
+use super::pace::ReplayPace;
 use super::registry::shared_delivery;
 use super::retained::{Retained, RetainedFilter};
 use crate::broker::{Broker, Message, Outbox, SubscriptionOptions, qos_of};
@@ -107,7 +108,13 @@ pub fn begin_assigned(
 
 /// Lets `outbox`, just registered for `session`, go on where the session stands.
 #[must_use]
-pub fn resume(session: &Session, outbox: &Arc<Outbox>, broker: &Broker, view_lease: Duration) -> Driver {
+pub fn resume(
+    session: &Session,
+    outbox: &Arc<Outbox>,
+    broker: &Broker,
+    view_lease: Duration,
+    pace: ReplayPace,
+) -> Driver {
     let mut plain = Vec::new();
     let mut replays = Vec::new();
     for row in session.subscriptions.values() {
@@ -149,7 +156,7 @@ pub fn resume(session: &Session, outbox: &Arc<Outbox>, broker: &Broker, view_lea
         .map(|(replay, retained)| (*replay, retained.moment()))
         .collect();
     broker.attach(outbox, plain, places);
-    Driver::new(Arc::clone(outbox), resends(session), replays)
+    Driver::new(Arc::clone(outbox), resends(session), replays, pace)
 }
 
 /// The moment of a replay: no earlier than the subscription, and everything later is behind the cursor.

@@ -95,6 +95,13 @@ pub static PROXY_PROTOCOL: Key = list(
     r#"proxy_protocol = ["mqtt"]"#,
     "Listeners behind a load balancer that sends a PROXY protocol header, version 2: mqtt, mqtts, http, https",
 );
+/// `websocket_origins`
+pub static WEBSOCKET_ORIGINS: Key = list(
+    "websocket_origins",
+    &[],
+    r#"websocket_origins = ["https://app.example.org"]"#,
+    "Origins whose pages may connect over WebSocket, as SCHEME://HOST[:PORT]; empty: any",
+);
 /// `peer`
 pub static PEER: Key = text(
     "peer",
@@ -266,6 +273,14 @@ pub static CONNECTIONS_PER_ADDRESS_MAX: Key = number(
     "connections_per_address_max = 1000",
     "MQTT connections of this node from one address at a time; 0: no limit",
 );
+/// `connection_rate_per_address_max`
+pub static CONNECTION_RATE_PER_ADDRESS_MAX: Key = number(
+    "connection_rate_per_address_max",
+    0,
+    (0, 1_000_000),
+    "connection_rate_per_address_max = 20",
+    "MQTT connections from one address a second, those of 5 seconds at once; 0: no limit",
+);
 /// `publish_rate_max`
 pub static PUBLISH_RATE_MAX: Key = number(
     "publish_rate_max",
@@ -280,11 +295,33 @@ pub static REFUSE_WILDCARD_SUBSCRIPTIONS: Key = switch(
     "refuse_wildcard_subscriptions = true",
     "Refuse topic filters with wildcards",
 );
+/// `wildcard_subscriptions_per_session_max`
+pub static WILDCARD_SUBSCRIPTIONS_PER_SESSION_MAX: Key = number(
+    "wildcard_subscriptions_per_session_max",
+    0,
+    (0, 1_000_000),
+    "wildcard_subscriptions_per_session_max = 100",
+    "Topic filters with wildcards that one session may have; 0: as many as subscriptions",
+);
+/// `refuse_root_wildcard`
+pub static REFUSE_ROOT_WILDCARD: Key = switch(
+    "refuse_root_wildcard",
+    "refuse_root_wildcard = true",
+    "Refuse the topic filter #, which matches everything",
+);
 /// `refuse_shared_subscriptions`
 pub static REFUSE_SHARED_SUBSCRIPTIONS: Key = switch(
     "refuse_shared_subscriptions",
     "refuse_shared_subscriptions = true",
     "Refuse shared subscriptions",
+);
+/// `replay_rate_max`
+pub static REPLAY_RATE_MAX: Key = bytes(
+    "replay_rate_max",
+    0,
+    (0, GIB),
+    r#"replay_rate_max = "1 MiB""#,
+    "Retained messages sent to one MQTT client a second after it subscribes; 0: as fast as it takes them",
 );
 /// `response_information`
 pub static RESPONSE_INFORMATION: Key = text(
@@ -408,7 +445,7 @@ pub static LOG_FILTER: Key = text(
 );
 
 /// Every setting, in the order of `--help`.
-pub static KEYS: [&Key; 52] = [
+pub static KEYS: [&Key; 57] = [
     &DATA_DIR,
     &NODE_ID,
     &MQTT,
@@ -420,6 +457,7 @@ pub static KEYS: [&Key; 52] = [
     &TLS_CLIENT_CERTIFICATES,
     &TLS_CLIENT_CA,
     &PROXY_PROTOCOL,
+    &WEBSOCKET_ORIGINS,
     &PEER,
     &PEER_ADVERTISE,
     &PEER_CERTIFICATE,
@@ -443,9 +481,13 @@ pub static KEYS: [&Key; 52] = [
     &CONNECT_TIMEOUT_MS,
     &CONNECTIONS_MAX,
     &CONNECTIONS_PER_ADDRESS_MAX,
+    &CONNECTION_RATE_PER_ADDRESS_MAX,
     &PUBLISH_RATE_MAX,
     &REFUSE_WILDCARD_SUBSCRIPTIONS,
+    &WILDCARD_SUBSCRIPTIONS_PER_SESSION_MAX,
+    &REFUSE_ROOT_WILDCARD,
     &REFUSE_SHARED_SUBSCRIPTIONS,
+    &REPLAY_RATE_MAX,
     &RESPONSE_INFORMATION,
     &SERVER_REFERENCE,
     &SYS_INTERVAL_S,

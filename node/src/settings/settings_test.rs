@@ -305,6 +305,27 @@ fn the_proxy_protocol_is_asked_for_by_kind() {
 }
 
 #[test]
+fn origins_are_written_as_browsers_send_them() {
+    let settings = settings("websocket_origins = [\"https://app.example.org\", \"http://localhost:3000\"]");
+    assert_eq!(
+        settings.websocket_origins,
+        ["https://app.example.org", "http://localhost:3000"]
+    );
+    for wrong in [
+        "app.example.org",
+        "https://",
+        "https://app.example.org/",
+        "https://*.example.org",
+        "*",
+    ] {
+        assert_says(
+            &refused(&format!("websocket_origins = [\"{wrong}\"]")),
+            &[wrong, "without a path", "https://app.example.org"],
+        );
+    }
+}
+
+#[test]
 fn others_must_be_able_to_connect() {
     assert_says(
         &refused("peer = \"0.0.0.0:7400\"\ninsecure_peers = true"),

@@ -35,6 +35,7 @@ impl Validation<'_> {
         let listeners = self.client_listeners();
         let tls = self.tls(&listeners);
         let proxy_protocol = self.proxy_protocol();
+        let websocket_origins = self.websocket_origins();
         let peer = self.address(&keys::PEER);
         self.distinct_listeners(listeners.iter().flat_map(|(_, addresses)| addresses).chain(&peer));
         let peer_tls = self.peer_tls();
@@ -56,6 +57,7 @@ impl Validation<'_> {
                     https,
                     tls,
                     proxy_protocol,
+                    websocket_origins,
                     peer,
                     peer_advertise,
                     peer_tls,
@@ -75,9 +77,14 @@ impl Validation<'_> {
                     connect_timeout_ms: self.number(&keys::CONNECT_TIMEOUT_MS),
                     connections_max: self.number(&keys::CONNECTIONS_MAX) as usize,
                     connections_per_address_max: self.number(&keys::CONNECTIONS_PER_ADDRESS_MAX) as usize,
+                    connection_rate_per_address_max: self.number(&keys::CONNECTION_RATE_PER_ADDRESS_MAX) as u32,
                     publish_rate_max: self.number(&keys::PUBLISH_RATE_MAX) as u32,
                     refuse_wildcard_subscriptions: self.values.switch(&keys::REFUSE_WILDCARD_SUBSCRIPTIONS),
+                    wildcard_subscriptions_per_session_max: self.number(&keys::WILDCARD_SUBSCRIPTIONS_PER_SESSION_MAX)
+                        as usize,
+                    refuse_root_wildcard: self.values.switch(&keys::REFUSE_ROOT_WILDCARD),
                     refuse_shared_subscriptions: self.values.switch(&keys::REFUSE_SHARED_SUBSCRIPTIONS),
+                    replay_rate_max: self.number(&keys::REPLAY_RATE_MAX),
                     response_information: self.values.text(&keys::RESPONSE_INFORMATION).map(str::to_owned),
                     server_reference: self.values.text(&keys::SERVER_REFERENCE).map(str::to_owned),
                     sys_interval_s: self.number(&keys::SYS_INTERVAL_S),

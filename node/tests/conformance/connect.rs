@@ -280,3 +280,20 @@ fn limits_of_connections() {
         });
     }
 }
+
+/// Who connects too often from one address is told so, and let in later.
+#[test]
+fn a_limit_on_the_rate_of_connections() {
+    let node = Node::start_with(|settings| settings.connection_rate_per_address_max = 1);
+    for _ in 0..5 {
+        node.client("in time").disconnect();
+    }
+    let refused = Client::connect(node.mqtt(), &ConnectOptions::v5("too often"));
+    assert!(
+        matches!(refused, Err(ClientError::Refused(ReasonCode::ConnectionRateExceeded))),
+        "{refused:?}"
+    );
+    crate::common::wait::until("a place", ANSWER_TIMEOUT, || {
+        Client::connect(node.mqtt(), &ConnectOptions::v5("later")).ok()
+    });
+}

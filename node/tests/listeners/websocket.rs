@@ -295,6 +295,40 @@ fn what_is_not_allowed_is_refused_with_the_code_that_says_why() {
     });
 }
 
+/// Browsers say which page connects: where origins are named, others may not. Who sends none is no page.
+#[test]
+fn pages_of_other_origins_are_refused() {
+    let strict = Node::start_with(|settings| {
+        settings.websocket_origins = vec!["https://app.example.org".to_owned(), "http://localhost:3000".to_owned()];
+    });
+    let open = Node::start();
+    tunnel::run(async {
+        for (origin, status) in [
+            ("Origin: https://app.example.org\r\n", 101),
+            ("Origin: HTTPS://App.Example.Org\r\n", 101),
+            ("Origin: http://localhost:3000\r\n", 101),
+            ("", 101),
+            ("Origin: https://evil.example.org\r\n", 403),
+            ("Origin: https://app.example.org.evil.org\r\n", 403),
+            ("Origin: http://app.example.org\r\n", 403),
+            ("Origin: http://localhost\r\n", 403),
+            ("Origin: null\r\n", 403),
+            (
+                "Origin: https://app.example.org\r\nOrigin: https://evil.example.org\r\n",
+                403,
+            ),
+        ] {
+            let asked = headers("mqtt") + origin;
+            for (node, status) in [(&strict, status), (&open, 101)] {
+                let stream = TcpStream::connect(http(node)).await.unwrap();
+                let (_, head) = WebSocket::ask(stream, &asked).await.unwrap();
+                assert!(head.starts_with(&format!("http/1.1 {status} ")), "{origin}: {head}");
+                assert!(status == 101 || head.contains("application/problem+json"), "{head}");
+            }
+        }
+    });
+}
+
 #[test]
 fn both_sides_may_close() {
     let mut node = Node::start();

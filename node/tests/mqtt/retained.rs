@@ -1,6 +1,7 @@
 //! The state of a topic over MQTT: written, read at SUBSCRIBE, deleted.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use banyan_core::mqtt::packet::{Packet, ProtocolVersion, QoS, RetainHandling};
 use banyan_core::mqtt::reason::ReasonCode;
@@ -245,5 +246,33 @@ fn many_subscriptions_at_once_get_through_a_small_window() {
         while topics.len() < SUBSCRIPTIONS * TOPICS {
             topics.insert(topic_of(&reader.next()));
         }
+    }
+}
+
+/// With a limit on its rate, what is retained takes its time, and all of it comes: for a session of either kind.
+#[test]
+fn retained_messages_at_a_rate() {
+    let node = Node::start_with(|settings| settings.replay_rate_max = 100_000);
+    let mut publisher = node.client("publisher");
+    for topic in 0..10 {
+        publisher.put(state(&format!("paced/{topic}"), [b'.'; 10_000]));
+    }
+    let mut persistent = ConnectOptions::v5("persistent");
+    persistent.connect.session_expiry_s = Some(600);
+    for options in [ConnectOptions::v5("clean"), persistent] {
+        let mut client = node.connect(&options);
+        let started = std::time::Instant::now();
+        client.follow("paced/#");
+        for topic in 0..10 {
+            client.expect(&format!("paced/{topic}"), &".".repeat(10_000));
+        }
+        // 100,000 bytes at 100,000 a second; what fills the write buffer leaves at once.
+        assert!(
+            started.elapsed() >= Duration::from_millis(500),
+            "{:?}",
+            started.elapsed()
+        );
+        publisher.put(event("paced/live", "x"));
+        client.expect("paced/live", "x");
     }
 }

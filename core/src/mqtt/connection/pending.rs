@@ -56,6 +56,16 @@ impl Subscriptions {
         self.held.len() + self.pending_new
     }
 
+    /// Those of them whose filters have wildcards. Looks at each.
+    pub(super) fn wildcard_count(&self) -> usize {
+        let pending = self
+            .pending_filters
+            .iter()
+            .filter(|filter| !self.held.contains_key(*filter));
+        let all = self.held.keys().chain(pending);
+        all.filter(|filter| !filter.filter().is_exact()).count()
+    }
+
     /// Whether a packet about these filters has to wait for another.
     pub(super) fn must_wait<'a>(&self, mut filters: impl Iterator<Item = &'a SubscriptionFilter>) -> bool {
         self.subscribing.len() + self.unsubscribing.len() >= PENDING_MAX

@@ -41,6 +41,10 @@ pub struct ConnectionSettings {
     pub publish_rate_max: u32,
     /// Filters with wildcards are refused; CONNACK says so.
     pub refuse_wildcards: bool,
+    /// Most subscriptions of the session whose filters have wildcards. 0: no limit of their own.
+    pub wildcards_max: usize,
+    /// The filter `#`, alone or shared, is refused.
+    pub refuse_root_wildcard: bool,
     /// Shared subscriptions are refused; CONNACK says so.
     pub refuse_shared: bool,
     /// Every CONNECT is refused with this code and reason string: the node has too many connections.
@@ -68,6 +72,8 @@ impl Default for ConnectionSettings {
             assigned_client_id_prefix: "banyan-".to_owned(),
             publish_rate_max: 0,
             refuse_wildcards: false,
+            wildcards_max: 0,
+            refuse_root_wildcard: false,
             refuse_shared: false,
             refuse_all: None,
             response_information: None,

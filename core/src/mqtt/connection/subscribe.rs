@@ -186,7 +186,16 @@ impl Connection {
             let detail = "filters with wildcards are turned off here".to_owned();
             return Err(Refused::new(ReasonCode::WildcardSubscriptionsNotSupported, detail));
         }
+        if self.settings.refuse_root_wildcard && filter.filter().as_str() == "#" {
+            let detail = "the filter # is turned off here".to_owned();
+            return Err(Refused::new(ReasonCode::NotAuthorized, detail));
+        }
         let is_new = self.subscriptions.is_new(&filter);
+        let wildcards_max = self.settings.wildcards_max;
+        let is_limited = wildcards_max > 0 && is_new && !filter.filter().is_exact();
+        if is_limited && self.subscriptions.wildcard_count() >= wildcards_max {
+            return quota(format!("more than {wildcards_max} subscriptions with wildcards"));
+        }
         let subscriptions_max = self.settings.subscriptions_max;
         if is_new && self.subscriptions.count() >= subscriptions_max {
             return quota(format!("more than {subscriptions_max} subscriptions"));

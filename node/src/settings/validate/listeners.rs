@@ -130,6 +130,25 @@ impl Validation<'_> {
         kinds
     }
 
+    /// Origins as browsers send them: anything else would never match.
+    pub(super) fn websocket_origins(&mut self) -> Vec<String> {
+        let origins = self.values.list(&keys::WEBSOCKET_ORIGINS).to_vec();
+        for origin in &origins {
+            let is_origin = origin
+                .split_once("://")
+                .is_some_and(|(scheme, host)| !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '*']));
+            if !is_origin {
+                let message = format!(
+                    "`websocket_origins` lists `{origin}`; write scheme, host and port as browsers send them, without a path: \
+                     {}",
+                    keys::WEBSOCKET_ORIGINS.example
+                );
+                self.problem(&keys::WEBSOCKET_ORIGINS, message);
+            }
+        }
+        origins
+    }
+
     /// The certificates between nodes: all three files, or none.
     pub(super) fn peer_tls(&mut self) -> Option<TlsFiles> {
         let keys = [&keys::PEER_CERTIFICATE, &keys::PEER_KEY, &keys::PEER_CA];

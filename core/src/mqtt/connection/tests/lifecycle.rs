@@ -44,6 +44,20 @@ fn keep_alive() {
     }
 }
 
+/// [MQTT-3.1.2-22] speaks of packets: who announces one and sends a byte of it now and then is closed like one who says nothing.
+#[test]
+fn keep_alive_counts_whole_packets() {
+    let mut harness = Harness::connected(V5);
+    let mut received = BytesMut::from(&[0x30, 200, 1, 0, 1][..]);
+    for now_ms in (0..90_000).step_by(1_000) {
+        let mut out = Vec::new();
+        received.extend_from_slice(b"t");
+        harness.connection.on_bytes(&mut received, now_ms, &mut out);
+        assert_eq!((out, harness.tick(now_ms)), (vec![], vec![]));
+    }
+    assert_disconnects(&harness.tick(90_000), ReasonCode::KeepAliveTimeout);
+}
+
 /// §3.14.4: DISCONNECT is not answered; nothing comes after it.
 #[test]
 fn client_disconnects() {

@@ -406,3 +406,40 @@ fn wildcards_and_shared_subscriptions_can_be_turned_off() {
         assert_eq!(codes, [1, 0xA2, 0xA2, 0x9E, 0x9E], "on the wire 0x80 to 3.1.1");
     }
 }
+
+/// Filters with wildcards may have a limit of their own, shared ones and those on their way among them; and `#` may be refused alone.
+#[test]
+fn wildcards_may_be_limited() {
+    let settings = ConnectionSettings {
+        wildcards_max: 2,
+        refuse_root_wildcard: true,
+        ..ConnectionSettings::default()
+    };
+    let mut harness = Harness::connected_with(settings, connect(V5));
+    let filters = ["#", "$share/g/#", "a/#", "b", "$share/g/+", "c/+", "c"];
+    let request = requested(&harness.subscribe(subscribe(1, &filters)));
+    let nobody = ReasonCode::NotAuthorized;
+    let other = requested(&harness.subscribe(subscribe(2, &["d", "d/+"])));
+    assert_eq!(
+        suback_reasons(&harness.subscribed(request.token, ok(1))),
+        [
+            nobody,
+            nobody,
+            GrantedQoS1,
+            GrantedQoS1,
+            GrantedQoS1,
+            QuotaExceeded,
+            GrantedQoS1
+        ]
+    );
+    assert_eq!(
+        suback_reasons(&harness.subscribed(other.token, ok(1))),
+        [GrantedQoS1, QuotaExceeded]
+    );
+    let again = requested(&harness.subscribe(subscribe(3, &["a/#"])));
+    assert_eq!(
+        suback_reasons(&harness.subscribed(again.token, ok(1))),
+        [GrantedQoS1],
+        "what is held may be replaced"
+    );
+}
