@@ -13,8 +13,9 @@ use banyan_core::mqtt::reason::ReasonCode;
 use banyan_core::state::Outcome;
 
 use super::attached::Attached;
+use super::buffers;
 use super::live::Live;
-use super::task::Task;
+use super::task::{ASKED, Task};
 use crate::broker::Outbox;
 use crate::service::{Completion, Connecting, ProposeError, Reply};
 use crate::session::pace::ReplayPace;
@@ -30,13 +31,14 @@ pub(super) enum Asked {
 
 impl Task {
     pub(super) fn carry_out(&mut self) {
+        buffers::lend(&mut self.write);
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send(packet) => codec::encode(&packet, self.connection.version(), &mut self.write),
                 Effect::Authenticated(authenticated) => self.connect(authenticated),
                 Effect::Propose { token, command } => {
-                    let completion = Completion::channel(self.outcome_sender.clone(), token);
+                    let completion = Completion::channel(self.answer_sender.clone(), token);
                     self.service.propose(command, completion);
                 }
                 Effect::PublishEvent(event) => self.service.publish_event(event),
@@ -82,7 +84,7 @@ impl Task {
         self.asked_count += 1;
         self.asked.insert(number, asked);
         self.service
-            .propose(command, Completion::channel(self.answer_sender.clone(), number));
+            .propose(command, Completion::channel(self.answer_sender.clone(), ASKED | number));
     }
 
     pub(super) fn ask_progress(&mut self, progress: Progress) {

@@ -7,6 +7,7 @@
 //! | `task` | one connection: socket, timers, what is waited for |
 //! | `ask` | what it asks of the cluster, from CONNECT to its end |
 //! | `subscribe` | SUBSCRIBE and UNSUBSCRIBE |
+//! | `buffers` | what is read into and written from, while there is something |
 //! | `attached`, `live` | what sends to the client: `live`, or for a persistent session [`crate::session::Driver`] |
 //! | `replay` | the retained messages after a SUBSCRIBE, streamed in constant memory |
 //! | [`status`] | the topics beneath `$SYS/broker` |
@@ -14,6 +15,7 @@
 mod admission;
 mod ask;
 mod attached;
+mod buffers;
 mod live;
 mod replay;
 pub mod status;

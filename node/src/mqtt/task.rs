@@ -17,7 +17,7 @@ use bytes::BytesMut;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::MqttSettings;
 use super::ask::{Asked, LOST};
 use super::attached::Attached;
+use super::buffers;
 use crate::net::BoxStream;
 use crate::service::{ReadError, Reply, Service};
 use crate::simulation;
@@ -38,8 +39,8 @@ const WRITE_BYTES_MAX: usize = 4 * WRITE_BYTES_TARGET;
 const REPLAYS_MAX: usize = 8;
 /// As many must not wait for a client that acknowledges nothing.
 const REPLAYS_WAITING_MAX: usize = 4096;
-/// Room made for one read from the socket.
-const READ_BYTES: usize = 16 * 1024;
+/// Marks the numbers of what is asked of the cluster; the tokens of what the client publishes count from 0.
+pub(super) const ASKED: u64 = 1 << 63;
 /// How long a client may take to read the last bytes before its connection is cut.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long writes under way may still be acknowledged when the node stops.
@@ -59,7 +60,6 @@ pub async fn run(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let (reader, writer) = tokio::io::split(stream);
-    let (outcome_sender, outcomes) = mpsc::unbounded_channel();
     let (answer_sender, answers) = mpsc::unbounded_channel();
     let connection = Connection::new(Arc::clone(&settings.connection), service.random(), 0);
     let mut task = Task {
@@ -69,10 +69,9 @@ pub async fn run(
         settings,
         start: Instant::now(),
         attached: None,
-        read: BytesMut::with_capacity(READ_BYTES),
-        write: BytesMut::with_capacity(READ_BYTES),
+        read: BytesMut::new(),
+        write: BytesMut::new(),
         effects: Vec::new(),
-        outcome_sender,
         answer_sender,
         asked: BTreeMap::new(),
         asked_count: 0,
@@ -80,7 +79,7 @@ pub async fn run(
         yielded: false,
         closing: false,
     };
-    let result = task.serve(reader, outcomes, answers, stop).await;
+    let result = task.serve(reader, answers, stop).await;
     task.count();
     // Without a farewell of its own, the connection was lost.
     task.leave(LOST);
@@ -98,9 +97,7 @@ pub(super) struct Task {
     read: BytesMut,
     pub(super) write: BytesMut,
     pub(super) effects: Vec<Effect>,
-    /// Outcomes of what the client has published.
-    pub(super) outcome_sender: mpsc::UnboundedSender<(u64, Reply)>,
-    /// Outcomes of everything else, by number.
+    /// Outcomes: of what the client has published, by token, and of what is `asked`, by number and [`ASKED`].
     pub(super) answer_sender: mpsc::UnboundedSender<(u64, Reply)>,
     pub(super) asked: BTreeMap<u64, Asked>,
     pub(super) asked_count: u64,
@@ -114,7 +111,6 @@ impl Task {
     async fn serve(
         &mut self,
         mut reader: ReadHalf<BoxStream>,
-        mut outcomes: mpsc::UnboundedReceiver<(u64, Reply)>,
         mut answers: mpsc::UnboundedReceiver<(u64, Reply)>,
         stop: CancellationToken,
     ) -> io::Result<()> {
@@ -147,9 +143,9 @@ impl Task {
                     None => std::future::pending().await,
                 }
             };
-            self.read.reserve(READ_BYTES);
+            self.rest();
             tokio::select! {
-                count = reader.read_buf(&mut self.read), if wants_read => {
+                count = buffers::read(&mut reader, &mut self.read), if wants_read => {
                     let count = count?;
                     if count == 0 {
                         return Ok(());
@@ -164,17 +160,17 @@ impl Task {
                     self.service.broker().traffic().sent(written);
                     self.count();
                 }
-                _ = outcomes.recv_many(&mut answered, 1024) => {
-                    if let Some(late) = simulation::late_answer() {
+                _ = answers.recv_many(&mut answered, 1024) => {
+                    let is_late = answered.iter().any(|(number, _)| number & ASKED == 0);
+                    if is_late && let Some(late) = simulation::late_answer() {
                         tokio::time::sleep(late).await;
                     }
-                    for (token, reply) in answered.drain(..) {
-                        self.on_outcome(token, reply);
+                    for (number, reply) in answered.drain(..) {
+                        match number & ASKED {
+                            0 => self.on_outcome(number, reply),
+                            _ => self.on_answer(number & !ASKED, reply)?,
+                        }
                     }
-                    self.take_bytes();
-                }
-                Some((number, reply)) = answers.recv() => {
-                    self.on_answer(number, reply)?;
                     self.take_bytes();
                 }
                 () = tokio::task::yield_now(), if self.yielded => {}
@@ -194,6 +190,19 @@ impl Task {
                 () = stop.cancelled(), if draining.is_none() => draining = Some(Instant::now() + DRAIN),
             }
         }
+    }
+
+    /// Holds no more than what there is to do.
+    fn rest(&mut self) {
+        if self.read.is_empty() {
+            self.read = BytesMut::new();
+        }
+        if self.asked.is_empty() {
+            // An empty map keeps a node that had something in it.
+            self.asked = BTreeMap::new();
+        }
+        self.effects = Vec::new();
+        buffers::give_back(&mut self.write);
     }
 
     /// Whether to take more from the client: not while it does not take what it is sent.
@@ -285,6 +294,7 @@ impl Task {
         let Some(attached) = &mut self.attached else {
             return Ok(());
         };
+        buffers::lend(&mut self.write);
         let pumped = attached.pump(&mut self.connection, &self.service, &mut self.write, WRITE_BYTES_TARGET);
         let step = pumped.map_err(|error| io::Error::other(error.to_string()))?;
         self.yielded = step.yields;
@@ -300,8 +310,9 @@ impl Task {
             self.writer.write_all_buf(&mut self.write).await?;
             self.writer.shutdown().await?;
             // Closing with unread bytes would reset the connection and take the farewell with it.
-            let mut ignored = [0; 4096];
-            while reader.read(&mut ignored).await? > 0 {}
+            while buffers::read(&mut reader, &mut self.read).await? > 0 {
+                self.read.clear();
+            }
             Ok(())
         };
         tokio::time::timeout(LINGER, farewell).await.unwrap_or(Ok(()))
@@ -314,5 +325,21 @@ fn explanation(reason: ReasonCode) -> &'static str {
         ReasonCode::QuotaExceeded => "changes could not be kept for the client; subscribe again",
         ReasonCode::UseAnotherServer => "the cluster has lost this node; connect to another",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_output<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Each idle connection holds one.
+    #[test]
+    fn a_task_is_small() {
+        let bytes = size_of_output(run);
+        assert!(bytes <= 2_048, "{bytes}");
     }
 }
