@@ -50,6 +50,12 @@ pub(crate) struct Report {
 /// Connects, waits, and reads the broker's memory.
 pub(crate) async fn run(options: Options) -> Result<Report, String> {
     let idle = Duration::try_from_secs_f64(options.idle).map_err(|_| "--idle is no time span".to_owned())?;
+    for process in [Some("self".to_owned()), options.pid.map(|pid| pid.to_string())]
+        .into_iter()
+        .flatten()
+    {
+        check_open_files(&process, options.connections)?;
+    }
     let memory_before_kib = options.pid.map(resident_kib).transpose()?;
     let connecting = Rc::new(Semaphore::new(options.concurrency as usize));
     let begun = Instant::now();
@@ -90,6 +96,30 @@ pub(crate) async fn run(options: Options) -> Result<Report, String> {
     })
 }
 
+/// Files that a process has open beside its connections, at least.
+const OTHER_FILES: u64 = 50;
+
+/// Says how to raise the limit of open files, if `process` (an id, or `self`) may not have so many connections (Linux).
+fn check_open_files(process: &str, connections: u32) -> Result<(), String> {
+    let Ok(limits) = std::fs::read_to_string(format!("/proc/{process}/limits")) else {
+        return Ok(());
+    };
+    let needed = u64::from(connections) + OTHER_FILES;
+    match open_files_max(&limits) {
+        Some(max) if max < needed => Err(format!(
+            "process {process} may have {max} files open, and {connections} connections need {needed}: \
+             start it after `ulimit -n {needed}`"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The limit that holds, out of `/proc/PID/limits`; `None` if there is none.
+fn open_files_max(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// Memory of a process that is in use, KiB.
 fn resident_kib(pid: u32) -> Result<u64, String> {
     let path = PathBuf::from(format!("/proc/{pid}/status"));
@@ -97,4 +127,21 @@ fn resident_kib(pid: u32) -> Result<u64, String> {
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok())
         .ok_or_else(|| format!("{} has no VmRSS", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_open_files() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                      Max processes             94862                94862                processes \n\
+                      Max open files            1024                 524288               files     \n";
+        assert_eq!(open_files_max(limits), Some(1024));
+        assert_eq!(open_files_max(&limits.replace("1024", "unlimited")), None);
+        let error = check_open_files("self", u32::MAX).expect_err("nobody may have so many");
+        assert!(error.contains("ulimit -n"), "{error}");
+        assert_eq!(check_open_files("nobody", u32::MAX), Ok(()));
+    }
 }

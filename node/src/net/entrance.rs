@@ -127,3 +127,62 @@ impl Listener for Guarded {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::sync::mpsc;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A PROXY header that names nobody.
+    const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+
+    fn somewhere() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 1))
+    }
+
+    struct Given(mpsc::UnboundedReceiver<DuplexStream>);
+
+    impl Listener for Given {
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            Ok(somewhere())
+        }
+
+        fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxStream, SocketAddr)>> {
+            Box::pin(async {
+                match self.0.recv().await {
+                    Some(stream) => Ok((Box::new(stream) as BoxStream, somewhere())),
+                    None => std::future::pending().await,
+                }
+            })
+        }
+    }
+
+    /// Who says nothing holds up nobody, and is let go when the time to pass is over.
+    #[tokio::test(start_paused = true)]
+    async fn who_is_silent_is_let_go() {
+        let (give, given) = mpsc::unbounded_channel();
+        let entrance = Entrance {
+            proxy_protocol: true,
+            tls: None,
+        };
+        let mut listener = entrance.guard(Box::new(Given(given)));
+        let [mut silent, mut quick] = std::array::from_fn(|_| {
+            let (near, far) = tokio::io::duplex(64);
+            give.send(near).unwrap();
+            far
+        });
+        quick.write_all(LOCAL).await.unwrap();
+        let start = Instant::now();
+        listener.accept().await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        let mut byte = [0];
+        tokio::select! {
+            _ = listener.accept() => panic!("nobody else has passed"),
+            read = silent.read(&mut byte) => assert_eq!(read.unwrap(), 0),
+        }
+        assert_eq!(start.elapsed(), ENTRANCE_TIMEOUT);
+    }
+}

@@ -1,0 +1,112 @@
+//! The honest client: publishes at QoS 1 through the node that is attacked, and subscribes there.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use banyan_core::mqtt::packet::QoS;
+
+use crate::common::client::{ANSWER_TIMEOUT, Client, ConnectOptions, SubscribeOptions, message};
+use crate::common::wait::let_run;
+
+/// Time from one message to the next, if they are answered sooner.
+const INTERVAL: Duration = Duration::from_millis(10);
+/// Bytes of each.
+const PAYLOAD: [u8; 128] = [b'h'; 128];
+
+/// The client at work.
+pub struct Honest<'scope> {
+    seen: Arc<Mutex<Seen>>,
+    thread: ScopedJoinHandle<'scope, ()>,
+}
+
+/// How long each message took: to PUBACK, and to its subscriber.
+#[derive(Debug, Default)]
+pub struct Seen {
+    acknowledged: Vec<Duration>,
+    delivered: Vec<Duration>,
+}
+
+impl<'scope> Honest<'scope> {
+    /// Connects to `node`, and publishes until `stop`.
+    pub fn start(scope: &'scope Scope<'scope, '_>, node: SocketAddr, stop: &'scope AtomicBool) -> Self {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let mut publisher = Client::connect(node, &ConnectOptions::v5("honest publisher")).expect("CONNACK");
+        let mut subscriber = Client::connect(node, &ConnectOptions::v5("honest subscriber")).expect("CONNACK");
+        subscriber
+            .subscribe(&SubscribeOptions::new("honest/+"))
+            .expect("SUBACK");
+        let thread = scope.spawn({
+            let seen = Arc::clone(&seen);
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let sent_at = Instant::now();
+                    let message = message("honest/topic", PAYLOAD, QoS::AtLeastOnce, false);
+                    publisher.publish(message).expect("PUBACK for an honest client");
+                    let acknowledged = sent_at.elapsed();
+                    let publish = subscriber.next_message(ANSWER_TIMEOUT).expect("the message");
+                    let delivered = sent_at.elapsed();
+                    assert_eq!(publish.payload, PAYLOAD[..]);
+                    subscriber.flush().expect("PUBACK is sent");
+                    let mut seen = seen.lock().expect("no panic");
+                    seen.acknowledged.push(acknowledged);
+                    seen.delivered.push(delivered);
+                    drop(seen);
+                    let_run(INTERVAL.saturating_sub(sent_at.elapsed()));
+                }
+            }
+        });
+        Self { seen, thread }
+    }
+
+    /// What it has seen since the last call.
+    pub fn take(&self) -> Seen {
+        std::mem::take(&mut *self.seen.lock().expect("the honest client is served"))
+    }
+
+    /// # Panics
+    /// If it was not served as it should be.
+    pub fn join(self) {
+        self.thread.join().expect("the honest client is served");
+    }
+}
+
+impl Seen {
+    /// Messages that came through.
+    pub fn count(&self) -> usize {
+        self.delivered.len()
+    }
+
+    /// How many times longer the slowest of a hundred messages takes to its subscriber than in `others` together.
+    pub fn p99_ratio(&self, others: &[&Self]) -> f64 {
+        let others: Vec<_> = others.iter().flat_map(|seen| &seen.delivered).copied().collect();
+        quantile(&self.delivered, 0.99).as_secs_f64() / quantile(&others, 0.99).as_secs_f64()
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} messages", self.count())?;
+        for (what, durations) in [("PUBACK", &self.acknowledged), ("delivery", &self.delivered)] {
+            write!(f, "; {what}")?;
+            for (name, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
+                write!(f, " {name} {:.1?}", quantile(durations, share))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The duration that this share of all does not pass.
+fn quantile(durations: &[Duration], share: f64) -> Duration {
+    let mut sorted = durations.to_vec();
+    sorted.sort_unstable();
+    let last = sorted.len().saturating_sub(1);
+    sorted
+        .get((last as f64 * share).round() as usize)
+        .copied()
+        .unwrap_or_default()
+}
