@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
-use banyan_core::mqtt::packet::QoS;
+use banyan_core::mqtt::packet::{Packet, QoS};
 use tempfile::TempDir;
 
 use crate::bytes::{self, PACKET_BYTES_MAX, PINGREQ, UPGRADE};
-use crate::common::client::{Client, ConnectOptions, message};
+use crate::common::client::{Client, ClientError, ConnectOptions, message};
 use crate::common::wait::let_run;
 
 /// Time for a connection, for what is sent on it, and for its end.
@@ -360,19 +360,26 @@ fn repeat(repeated: &Repeated, stop: &AtomicBool) -> u64 {
 
 /// Publishes, at another node, what stuck readers subscribe to: until `stop`, before and during the attacks alike.
 pub fn feed_readers(node: SocketAddr, stop: &AtomicBool) {
-    let mut client = Client::connect(node, &ConnectOptions::v5("feeds readers")).expect("CONNACK");
+    while !stop.load(Ordering::Relaxed) {
+        // A machine that stands still may cost a connection.
+        let _lost = feed(node, stop);
+    }
+}
+
+fn feed(node: SocketAddr, stop: &AtomicBool) -> Result<(), ClientError> {
+    let mut client = Client::connect(node, &ConnectOptions::v5("feeds readers"))?;
     let payload = [b'.'; 1_000];
     for number in 0_u64.. {
         if stop.load(Ordering::Relaxed) {
-            return;
+            break;
         }
         let topic = format!("{FLOOD}/{}", number % 100);
         for _ in 0..4 {
             let event = message(&topic, payload, QoS::AtMostOnce, false);
-            client.queue(&banyan_core::mqtt::packet::Packet::Publish(Box::new(event)));
+            client.queue(&Packet::Publish(Box::new(event)));
         }
-        let kept = message(&topic, payload, QoS::AtLeastOnce, number % 2 == 0);
-        client.publish(kept).expect("PUBACK");
+        client.publish(message(&topic, payload, QoS::AtLeastOnce, number % 2 == 0))?;
         let_run(Duration::from_millis(10));
     }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The honest client: publishes at QoS 1 through the node that is attacked, and subscribes there.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,11 +10,13 @@ use std::time::{Duration, Instant};
 
 use banyan_core::mqtt::packet::QoS;
 
-use crate::common::client::{ANSWER_TIMEOUT, Client, ConnectOptions, SubscribeOptions, message};
+use crate::common::client::{ANSWER_TIMEOUT, Client, ClientError, ConnectOptions, SubscribeOptions, message};
 use crate::common::wait::let_run;
 
 /// Time from one message to the next, if they are answered sooner.
 const INTERVAL: Duration = Duration::from_millis(10);
+/// Time until it connects again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of each.
 const PAYLOAD: [u8; 128] = [b'h'; 128];
 
@@ -28,34 +31,25 @@ pub struct Honest<'scope> {
 pub struct Seen {
     acknowledged: Vec<Duration>,
     delivered: Vec<Duration>,
+    /// Why it had to connect again, and how often: on a machine that stands still, nodes lose each other.
+    interrupted: BTreeMap<String, usize>,
 }
 
 impl<'scope> Honest<'scope> {
-    /// Connects to `node`, and publishes until `stop`.
+    /// Is served by `node` until `stop`.
     pub fn start(scope: &'scope Scope<'scope, '_>, node: SocketAddr, stop: &'scope AtomicBool) -> Self {
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let mut publisher = Client::connect(node, &ConnectOptions::v5("honest publisher")).expect("CONNACK");
-        let mut subscriber = Client::connect(node, &ConnectOptions::v5("honest subscriber")).expect("CONNACK");
-        subscriber
-            .subscribe(&SubscribeOptions::new("honest/+"))
-            .expect("SUBACK");
         let thread = scope.spawn({
             let seen = Arc::clone(&seen);
             move || {
                 while !stop.load(Ordering::Relaxed) {
-                    let sent_at = Instant::now();
-                    let message = message("honest/topic", PAYLOAD, QoS::AtLeastOnce, false);
-                    publisher.publish(message).expect("PUBACK for an honest client");
-                    let acknowledged = sent_at.elapsed();
-                    let publish = subscriber.next_message(ANSWER_TIMEOUT).expect("the message");
-                    let delivered = sent_at.elapsed();
-                    assert_eq!(publish.payload, PAYLOAD[..]);
-                    subscriber.flush().expect("PUBACK is sent");
-                    let mut seen = seen.lock().expect("no panic");
-                    seen.acknowledged.push(acknowledged);
-                    seen.delivered.push(delivered);
-                    drop(seen);
-                    let_run(INTERVAL.saturating_sub(sent_at.elapsed()));
+                    let interrupted = serve(node, &seen, stop).err();
+                    if let Some(error) = interrupted {
+                        let mut seen = seen.lock().expect("no panic");
+                        *seen.interrupted.entry(error.to_string()).or_default() += 1;
+                        drop(seen);
+                        let_run(RECONNECT_PAUSE);
+                    }
                 }
             }
         });
@@ -72,6 +66,28 @@ impl<'scope> Honest<'scope> {
     pub fn join(self) {
         self.thread.join().expect("the honest client is served");
     }
+}
+
+/// Connects, and publishes until `stop` or until it is not served any more.
+fn serve(node: SocketAddr, seen: &Mutex<Seen>, stop: &AtomicBool) -> Result<(), ClientError> {
+    let mut publisher = Client::connect(node, &ConnectOptions::v5("honest publisher"))?;
+    let mut subscriber = Client::connect(node, &ConnectOptions::v5("honest subscriber"))?;
+    subscriber.subscribe(&SubscribeOptions::new("honest/+"))?;
+    while !stop.load(Ordering::Relaxed) {
+        let sent_at = Instant::now();
+        publisher.publish(message("honest/topic", PAYLOAD, QoS::AtLeastOnce, false))?;
+        let acknowledged = sent_at.elapsed();
+        let publish = subscriber.next_message(ANSWER_TIMEOUT)?;
+        let delivered = sent_at.elapsed();
+        assert_eq!(publish.payload, PAYLOAD[..]);
+        subscriber.flush()?;
+        let mut seen = seen.lock().expect("no panic");
+        seen.acknowledged.push(acknowledged);
+        seen.delivered.push(delivered);
+        drop(seen);
+        let_run(INTERVAL.saturating_sub(sent_at.elapsed()));
+    }
+    Ok(())
 }
 
 impl Seen {
@@ -95,6 +111,9 @@ impl fmt::Display for Seen {
             for (name, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
                 write!(f, " {name} {:.1?}", quantile(durations, share))?;
             }
+        }
+        for (why, times) in &self.interrupted {
+            write!(f, "; interrupted {times} times: {why}")?;
         }
         Ok(())
     }
