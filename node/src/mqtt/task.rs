@@ -168,7 +168,11 @@ impl Task {
                     for (number, reply) in answered.drain(..) {
                         match number & ASKED {
                             0 => self.on_outcome(number, reply),
-                            _ => self.on_answer(number & !ASKED, reply)?,
+                            _ => {
+                                // What is said already leaves before what an answer lets be written.
+                                self.carry_out();
+                                self.on_answer(number & !ASKED, reply)?;
+                            }
                         }
                     }
                     self.take_bytes();
