@@ -14,6 +14,7 @@ use banyan_core::mqtt::{ReasonCode, encode};
 use banyan_core::state::Outcome;
 use banyan_core::topic::SubscriptionFilter;
 use banyan_node::broker::{Outbox, SubscriptionOptions};
+use banyan_node::session::pace::ReplayPace;
 use banyan_node::session::{Driver, resume};
 use bytes::BytesMut;
 
@@ -262,6 +263,7 @@ impl Link {
                     &outbox,
                     &node.broker,
                     std::time::Duration::MAX,
+                    ReplayPace::new(0),
                 ));
                 RegisterResult::Registered(Registered {
                     fence,
@@ -297,7 +299,7 @@ impl Link {
             revision: view.revision,
         };
         self.call(cluster, |connection, out| {
-            connection.on_subscribed(request.token, result, out)
+            connection.on_subscribed(request.token, result, out);
         });
     }
 

@@ -251,8 +251,8 @@ impl World {
                 self.send(publisher, packet);
             }
             Step::Acknowledge { count } => self.acknowledge(count),
-            Step::ToServer { client, bytes } => self.to_server(client, bytes),
-            Step::ToClient { client, bytes } => self.to_client(client, bytes),
+            Step::ToServer { client, bytes } => self.carry_to_server(client, bytes),
+            Step::ToClient { client, bytes } => self.carry_to_client(client, bytes),
             Step::Turn { client } => {
                 if let Some(link) = self.wire(client).link {
                     self.turn(link);
@@ -308,7 +308,7 @@ impl World {
             Leaving::InOrder => {
                 let packet = Packet::Disconnect(Default::default());
                 self.send(client, Some(packet));
-                self.to_server(client, usize::MAX);
+                self.carry_to_server(client, usize::MAX);
             }
         }
         self.wire(client).forget();
@@ -331,14 +331,14 @@ impl World {
         }
     }
 
-    fn to_server(&mut self, client: ClientId, bytes: usize) {
+    fn carry_to_server(&mut self, client: ClientId, bytes: usize) {
         if let Some(number) = self.wire(client).link {
             self.links[number].arrive(bytes);
             self.turn(number);
         }
     }
 
-    fn to_client(&mut self, client: ClientId, bytes: usize) {
+    fn carry_to_client(&mut self, client: ClientId, bytes: usize) {
         let Some(number) = self.wire(client).link else { return };
         let link = &mut self.links[number];
         let bytes = link.to_client.split_to(bytes.min(link.to_client.len()));
@@ -376,8 +376,8 @@ impl World {
 
     async fn round(&mut self) {
         for client in 0..CLIENTS {
-            self.to_server(client, usize::MAX);
-            self.to_client(client, usize::MAX);
+            self.carry_to_server(client, usize::MAX);
+            self.carry_to_client(client, usize::MAX);
         }
         for node in 0..2 {
             self.cluster.commit(node, false);
