@@ -84,7 +84,11 @@ impl Index {
             segment.places.truncate(end.saturating_sub(segment.first) as usize);
         }
         let is_held = |after: &EntryId| self.purged.is_none_or(|purged| purged.index < after.index);
-        self.last = after.filter(is_held).or(self.purged);
+        let held = after.filter(is_held);
+        if held.is_none() {
+            self.forget_places();
+        }
+        self.last = held.or(self.purged);
     }
 
     /// Notes that everything up to `purged` is no longer part of the log.
@@ -94,10 +98,15 @@ impl Index {
         }
         self.purged = Some(purged);
         if self.last.is_none_or(|last| last.index < purged.index) {
-            for segment in &mut self.segments {
-                segment.places.clear();
-            }
+            self.forget_places();
             self.last = Some(purged);
+        }
+    }
+
+    /// No entry is held: the next one need not follow those that are left in the files.
+    fn forget_places(&mut self) {
+        for segment in &mut self.segments {
+            segment.places.clear();
         }
     }
 
@@ -152,7 +161,10 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::storage::disk::{Disk, MemoryDisk};
 
     /// Found by fuzzing: ids sort by term first, so that a truncation to before the purged entry, with a greater term, made
     /// the log end before it began.
@@ -168,5 +180,34 @@ mod tests {
         index.last = Some(id(18, 228));
         index.truncate_after(Some(id(17, 1)));
         assert_eq!(index.last, Some(id(1, 227)));
+    }
+
+    /// Found by fuzzing: what a truncation to before the purged entry left in its segment was not followed by the next entry.
+    #[test]
+    fn a_log_that_was_truncated_to_before_its_purged_entry_takes_the_next() {
+        let id = |index| EntryId {
+            term: 1,
+            node_id: 1,
+            index,
+        };
+        let place = Place { offset: 0, bytes: 0 };
+        let disk = MemoryDisk::new();
+        let mut index = Index::default();
+        index.segments.push_back(IndexedSegment {
+            number: 1,
+            key: SegmentKey::new(1, 0),
+            file: Arc::from(disk.open(Path::new("segment"), true).unwrap()),
+            bytes: 4096,
+            end: 0,
+            first: 0,
+            places: Vec::new(),
+        });
+        (0..6).for_each(|number| index.push(id(number), place));
+        index.purge(id(3));
+        index.truncate_after(Some(id(0)));
+        assert_eq!(index.last, Some(id(3)));
+        index.push(id(4), place);
+        assert_eq!((index.first_available(), index.last), (Some(4), Some(id(4))));
+        assert!(index.segment_of(4).is_some() && index.segment_of(3).is_none());
     }
 }
