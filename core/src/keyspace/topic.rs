@@ -66,13 +66,10 @@ pub fn topic_key(topic: &TopicName) -> Bytes {
 
 /// `kind` and the stored form of `topic`.
 pub(super) fn key_of_kind(kind: KeyKind, topic: &TopicName) -> Bytes {
-    shared_buffer(1 + topic.len(), |key| {
-        let (first, stored) = key.split_at_mut(1);
-        first[0] = kind as u8;
-        stored.copy_from_slice(topic.as_bytes());
-        for byte in stored.iter_mut().filter(|byte| **byte == b'/') {
-            *byte = STORED_SEPARATOR;
-        }
+    shared_buffer(1 + topic.len(), |mut key| {
+        key.put_u8(kind as u8);
+        put_stored_topic(topic, &mut key);
+        debug_assert!(key.is_empty());
     })
 }
 
