@@ -17,7 +17,7 @@ use super::digest::RowSum;
 use super::rows::TopicKey;
 use super::{ApplyError, Change, ChangeKind, DeleteCause, State};
 use crate::keyspace::message::message_key;
-use crate::keyspace::{Message, MessageContent, MessagePosition, RecordHead, TopicRecord};
+use crate::keyspace::{Message, MessageContent, MessagePosition, RecordHead};
 use crate::topic::TopicName;
 
 impl Change {
@@ -50,17 +50,6 @@ impl Change {
                 let expiry_us = u64::from(event.expiry_s?) * 1_000_000;
                 Some(received_at_us.saturating_add(expiry_us))
             }
-        }
-    }
-}
-
-impl TopicRecord {
-    /// Where it stands among all messages.
-    #[must_use]
-    pub fn position(&self) -> MessagePosition {
-        MessagePosition {
-            revision: self.revision(),
-            ordinal: self.ordinal(),
         }
     }
 }
