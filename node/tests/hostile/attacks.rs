@@ -257,11 +257,12 @@ fn frames() -> Vec<Vec<u8>> {
     all.into_iter().map(|frame| [UPGRADE, frame].concat()).collect()
 }
 
-/// Begins all of them; each ends with the number of connections it has made.
+/// Begins those whose names contain `only`; each ends with the number of connections it has made.
 pub fn start<'scope>(
     scope: &'scope Scope<'scope, '_>,
     target: &Target,
     attackers: usize,
+    only: &str,
     stop: &'scope AtomicBool,
 ) -> Vec<(&'static str, ScopedJoinHandle<'scope, u64>)> {
     let begin = |(name, attack)| {
@@ -271,7 +272,9 @@ pub fn start<'scope>(
         });
         (name, thread)
     };
-    all(target, attackers).into_iter().map(begin).collect()
+    let mut all = all(target, attackers);
+    all.retain(|(name, _)| name.contains(only));
+    all.into_iter().map(begin).collect()
 }
 
 fn connect(to: SocketAddr) -> Option<TcpStream> {

@@ -12,6 +12,7 @@
 //! |---|---|---|
 //! | `BANYAN_SECONDS` | seconds of attacks | 6 |
 //! | `BANYAN_ATTACKERS` | connections that each kind of attack holds open | 20 |
+//! | `BANYAN_ATTACK` | only the attacks whose names contain this | all |
 //! | `BANYAN_CGROUP` | directory of the memory controller, beneath which each node gets a group with the limit | none |
 //!
 //! | module | about |
@@ -55,6 +56,7 @@ const ATTACKED: usize = 0;
 fn hostile_clients() {
     let seconds = number_from_environment("BANYAN_SECONDS", 6) as u64;
     let attackers = number_from_environment("BANYAN_ATTACKERS", 20);
+    let only = std::env::var("BANYAN_ATTACK").unwrap_or_default();
     let attacked_for = Duration::from_secs(seconds);
     let calm = Duration::from_secs(seconds.div_ceil(5).max(2));
 
@@ -99,7 +101,7 @@ fn hostile_clients() {
         let_run(calm);
         let before = honest.take();
 
-        let attacking = attacks::start(scope, &target, attackers, &stop_attacks);
+        let attacking = attacks::start(scope, &target, attackers, &only, &stop_attacks);
         let_run(attacked_for);
         let during = honest.take();
         stop_attacks.store(true, Ordering::Relaxed);

@@ -74,7 +74,11 @@ pub(super) enum AckError {
     Unexpected,
 }
 
-/// The send quota and the packet identifiers of §4.9 and §2.2.1.
+/// How many messages a client is sent before its first acknowledgement: one that never acknowledges costs no more than these.
+const WINDOW_AT_FIRST: u16 = 64;
+
+/// The send quota and the packet identifiers of §4.9 and §2.2.1. The window opens as the client acknowledges, by one message for
+/// each, which doubles it every round trip (slow start, RFC 5681 §3.1).
 #[derive(Debug)]
 pub(super) struct Inflight {
     messages: BTreeMap<u16, Outgoing>,
@@ -82,6 +86,8 @@ pub(super) struct Inflight {
     sent_count: usize,
     /// Send quota: Receive Maximum of the client or our own bound, 1 to 65,535 [MQTT-4.9.0-1].
     count_max: u16,
+    /// How much of the quota the client has shown that it keeps up with.
+    window: u16,
     /// Last packet identifier given.
     last_packet_id: u16,
 }
@@ -89,10 +95,12 @@ pub(super) struct Inflight {
 impl Inflight {
     /// Room for `count_max` messages; 0 counts as 1.
     pub(super) fn new(count_max: u16) -> Self {
+        let count_max = count_max.max(1);
         Self {
             messages: BTreeMap::new(),
             sent_count: 0,
-            count_max: count_max.max(1),
+            count_max,
+            window: count_max.min(WINDOW_AT_FIRST),
             last_packet_id: 0,
         }
     }
@@ -118,7 +126,7 @@ impl Inflight {
 
     /// Whether one more may be sent [MQTT-3.3.4-9], [MQTT-4.9.0-2].
     pub(super) fn has_room(&self) -> bool {
-        self.messages.len() < usize::from(self.count_max)
+        self.messages.len() < usize::from(self.window)
     }
 
     /// Takes a packet identifier for a message of this QoS, 1 or 2: ascending, from 65,535 on to 1, skipping those in flight
@@ -145,7 +153,7 @@ impl Inflight {
             Stage::Restored => true,
             Stage::Published | Stage::Received | Stage::Released => return Err(NotDue::Unknown),
         };
-        if self.sent_count >= usize::from(self.count_max) {
+        if self.sent_count >= usize::from(self.window) {
             return Err(NotDue::WindowFull);
         }
         Ok(Due { qos: message.qos, dup })
@@ -171,7 +179,7 @@ impl Inflight {
         let message = self.messages.get(&packet_id).ok_or(AckError::Unknown)?;
         match (message.qos, message.stage) {
             (QoS::AtLeastOnce, Stage::Published | Stage::Restored) => {
-                self.remove(packet_id);
+                self.done(packet_id);
                 Ok(())
             }
             (_, Stage::Reserved) => Err(AckError::Unknown),
@@ -185,7 +193,7 @@ impl Inflight {
         match (message.qos, message.stage) {
             (_, Stage::Reserved) => Err(AckError::Unknown),
             (QoS::ExactlyOnce, Stage::Published | Stage::Restored) if is_failure => {
-                self.remove(packet_id);
+                self.done(packet_id);
                 Ok(PubRec::First)
             }
             (QoS::ExactlyOnce, Stage::Published | Stage::Restored) => {
@@ -215,7 +223,7 @@ impl Inflight {
         let message = self.messages.get(&packet_id).ok_or(AckError::Unknown)?;
         match message.stage {
             Stage::Released => {
-                self.remove(packet_id);
+                self.done(packet_id);
                 Ok(())
             }
             Stage::Reserved => Err(AckError::Unknown),
@@ -223,7 +231,9 @@ impl Inflight {
         }
     }
 
-    fn remove(&mut self, packet_id: u16) {
+    /// The client has the message, and shows that it keeps up.
+    fn done(&mut self, packet_id: u16) {
+        self.window = self.window.saturating_add(1).min(self.count_max);
         if let Some(message) = self.messages.remove(&packet_id) {
             let was_sent = matches!(message.stage, Stage::Published | Stage::Received | Stage::Released);
             self.sent_count -= usize::from(was_sent);
