@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) connections: u32,
     pub(crate) topics: u32,
     pub(crate) inflight: u16,
+    /// From one message of a connection to the next, if they do not follow as fast as they are acknowledged.
+    pub(crate) interval: Option<Duration>,
     /// A connection without an acknowledgement for this long is given up.
     pub(crate) stall_timeout: Duration,
     pub(crate) record: RefCell<Record>,
@@ -44,17 +46,22 @@ pub(crate) struct Publisher {
     address: usize,
     /// Messages sent so far.
     sent: u64,
+    /// When the next message is due, if there is an interval.
+    due: Instant,
     window: Window,
 }
 
 impl Publisher {
     pub(crate) fn new(shared: Rc<Shared>, index: u32) -> Self {
         let address = index as usize % shared.addresses.len();
+        // Not all at the same time.
+        let first = shared.interval.unwrap_or_default() * index / shared.connections.max(1);
         Self {
             shared,
             index,
             address,
             sent: 0,
+            due: Instant::now() + first,
             window: Window::default(),
         }
     }
@@ -103,6 +110,7 @@ impl Publisher {
                 return Ok(());
             }
             client.flush()?;
+            let waits_until_due = self.shared.interval.is_some() && !self.window.is_full();
             tokio::select! {
                 biased;
                 received = client.wait() => {
@@ -110,6 +118,7 @@ impl Publisher {
                     last_answer = Instant::now();
                     self.take_answers(&mut client, last_answer)?;
                 }
+                () = tokio::time::sleep_until(self.due.into()), if waits_until_due => {}
                 _ = tick.tick() => {
                     if self.window.is_empty() {
                         last_answer = Instant::now();
@@ -133,7 +142,13 @@ impl Publisher {
         let now = Instant::now();
         let shared = &self.shared;
         while !shared.stopping.get() && shared.remaining.get() > 0 {
-            let Some(packet_id) = self.window.take(now) else { return };
+            let due = match shared.interval {
+                Some(_) if self.due > now => return,
+                Some(_) => self.due,
+                None => now,
+            };
+            let Some(packet_id) = self.window.take(due) else { return };
+            self.due += shared.interval.unwrap_or_default();
             // Each connection has topics of its own as long as there are enough.
             let topic = (u64::from(self.index) + self.sent * u64::from(shared.connections)) % u64::from(shared.topics);
             let serial = u64::from(self.index) * 1_000_000_000_000 + self.sent;

@@ -30,6 +30,10 @@ pub(crate) struct Options {
     /// Messages in flight of each connection, or the broker's Receive Maximum if that is less.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) inflight: u16,
+    /// Messages a second, of all connections together; latency counts from the moment a message is due. Without it: as fast as
+    /// they are acknowledged.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: Option<u32>,
     /// Bytes of each payload.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) payload: u32,
@@ -91,6 +95,9 @@ pub(crate) async fn run(options: Options) -> Result<Report, String> {
         connections: options.connections,
         topics: options.topics,
         inflight: options.inflight,
+        interval: options
+            .rate
+            .map(|rate| Duration::from_secs(options.connections.into()) / rate),
         stall_timeout: seconds("stall", options.stall)?,
         record: RefCell::new(Record::new(begin, options.addresses.len())),
         remaining: Cell::new(options.count.unwrap_or(u64::MAX)),

@@ -221,7 +221,11 @@ impl LsmReplacement {
             batch.insert(&self.next.lsm, key, value);
         }
         self.pending_bytes = 0;
-        batch.commit().map_err(|error| store_error(&error))
+        batch.commit().map_err(|error| store_error(&error))?;
+        // Little by little: one sync of everything would hold up those of the log for as long as it takes.
+        self.database
+            .persist(PersistMode::SyncData)
+            .map_err(|error| store_error(&error))
     }
 }
 
