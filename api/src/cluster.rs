@@ -17,6 +17,29 @@ pub struct ClusterStatus {
     pub quorum: usize,
     /// Every member.
     pub members: Vec<Member>,
+    /// Everything that is wrong, as far as the answering node hears; what hurts most first.
+    #[serde(default)]
+    pub alarms: Vec<Alarm>,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// `no-quorum`, `writes-refused`, `divergence`, `disk-space`, `disk-slow`, `clock-skew`, `lagging` or `unreachable`; later
+    /// versions may have more.
+    pub kind: String,
+    /// The node that it is about.
+    pub node_id: u64,
+    /// Since when, microseconds since the Unix epoch.
+    pub since: u64,
+    /// The numbers.
+    pub detail: String,
+    /// What such an alarm means.
+    pub meaning: String,
+    /// What ends it.
+    pub action: String,
+    /// The nodes that have raised it.
+    pub raised_by: Vec<u64>,
 }
 
 /// Answer to `GET /v1/cluster/members`.
@@ -81,6 +104,15 @@ pub struct Member {
     pub log_appends: Option<u64>,
     /// Syncs of log and vote, since it started.
     pub log_fsyncs: Option<u64>,
+    /// Free space where it keeps its data, bytes.
+    #[serde(default)]
+    pub disk_free_bytes: Option<u64>,
+    /// Below how much free space its disk is low, bytes.
+    #[serde(default)]
+    pub disk_floor_bytes: Option<u64>,
+    /// Median time of its log's syncs in the last seconds, microseconds; absent if there were none.
+    #[serde(default)]
+    pub log_sync_median_us: Option<u64>,
     /// Why it cannot serve, if it cannot.
     pub not_ready: Option<String>,
 }

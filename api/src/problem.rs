@@ -90,6 +90,8 @@ problem_kinds! {
     Unavailable = "unavailable", 503, "The cluster cannot serve this at present";
     /// It is not known whether the write took effect.
     OutcomeUnknown = "outcome-unknown", 504, "The outcome is not known";
+    /// Too few disks have room for it. Nothing has happened.
+    InsufficientStorage = "insufficient-storage", 507, "The cluster has no room for this";
 }
 
 impl ProblemKind {

@@ -40,7 +40,9 @@ impl From<Problem> for CliError {
         let text = format!("{}: {}", problem.title, problem.detail);
         match problem.kind() {
             Some(ProblemKind::TopicNotFound | ProblemKind::SessionNotFound) => Self::NotFound(text),
-            Some(ProblemKind::Unavailable | ProblemKind::TooManyRequests) => Self::Unavailable(text),
+            Some(ProblemKind::Unavailable | ProblemKind::TooManyRequests | ProblemKind::InsufficientStorage) => {
+                Self::Unavailable(text)
+            }
             Some(
                 ProblemKind::InvalidTopic
                 | ProblemKind::InvalidFilter

@@ -103,6 +103,7 @@ mod tests {
     fn commands_and_their_options() {
         for line in [
             "banyanctl status",
+            "banyanctl health -o json",
             "banyanctl get a/b --consistency local",
             "banyanctl put a/b 21.5 --content-type text/plain --expiry 60 --timestamp 1490347944.893743",
             "banyanctl put a/b --file payload.bin --if-absent",

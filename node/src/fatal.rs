@@ -5,15 +5,31 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+/// What is to be done with a node whose state has diverged.
+pub const NEVER_AGAIN: &str = "it must not serve again: put a new node with an empty directory and a new id in its place \
+                               (banyanctl member add --replace ID), and keep this directory to find out why";
+
 /// Why a node must stop at once.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FatalError {
     /// Log or state could not be read or written, or hold what cannot be true.
-    #[error("storage failed: {0}")]
+    #[error("storage failed: {}{}", .0, hint(.0))]
     Storage(String),
+    /// The state differs from that of a majority of the voters.
+    #[error("{0}; {NEVER_AGAIN}")]
+    Diverged(String),
     /// Consensus stopped.
     #[error("consensus stopped: {0}")]
     Consensus(String),
+}
+
+/// What to do about a failure of storage, as far as that is clear.
+fn hint(reason: &str) -> &'static str {
+    // By the words of the operating system, or of the store, which are all that is left of the error.
+    match reason.contains("os error 28") || reason.contains("StorageFull") {
+        true => "; the disk is full: make room and start the node again, nothing that was acknowledged is lost",
+        false => "",
+    }
 }
 
 /// Shared by everything that may find out that the node must stop.

@@ -3,7 +3,7 @@
 //! Dependencies point one way (`tests/tidy.rs` checks it):
 //!
 //! ```text
-//! mqtt, http → service → broker, origin → banyan_core        origin → consensus → storage, changes → banyan_core
+//! mqtt, http → service → broker, origin, alarms → banyan_core        origin, alarms → consensus → storage, changes → banyan_core
 //! ```
 //!
 //! | module | responsibility |
@@ -14,6 +14,7 @@
 //! | [`storage`] | the log's segment files; the checkpointed state |
 //! | [`peer`] | frames, links and requests between nodes |
 //! | [`consensus`] | Raft: log store, state machine, network, read index, checkpoints |
+//! | [`alarms`] | what is wrong: disks, clocks, states, the quorum |
 //! | [`changes`] | the bounded ring of recent changes |
 //! | [`origin`] | this node's stream of command batches |
 //! | [`broker`] | connected clients, subscription index, fan-out |
@@ -23,6 +24,7 @@
 //! | [`server`] | wiring, ordered start and stop |
 //! | [`playground`] | a cluster of child processes on this machine |
 
+pub mod alarms;
 pub mod blocking;
 pub mod broker;
 pub mod changes;

@@ -20,6 +20,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::alarms::space::SpaceSettings;
+use crate::alarms::{AlarmSettings, Alarms, Watched, diverged};
 use crate::broker::Broker;
 use crate::components::Components;
 use crate::consensus::network::RaftServer;
@@ -89,7 +91,7 @@ impl RunError {
             Self::Open(ReplicaOpenError::Consensus(_))
             | Self::Listen { .. }
             | Self::Fatal(FatalError::Consensus(_)) => 1,
-            Self::Open(_) | Self::DataDirectory(_) | Self::Fatal(FatalError::Storage(_)) => 3,
+            Self::Open(_) | Self::DataDirectory(_) | Self::Fatal(FatalError::Storage(_) | FatalError::Diverged(_)) => 3,
         }
     }
 }
@@ -148,6 +150,7 @@ impl Server {
     /// # Errors
     /// A listener, the log or the state could not be opened.
     pub async fn start(settings: Settings, components: Components) -> Result<Self, RunError> {
+        refuse_diverged(&settings, &*components.disk)?;
         let cluster_id = cluster_id(&settings, &*components.disk)?;
         let listeners = Listeners::open(&settings, &components).await?;
         let addresses = listeners.addresses();
@@ -172,6 +175,7 @@ impl Server {
                 }
             })
         };
+        let alarms = Alarms::new(node_id, alarm_settings(&settings), Arc::clone(&components.clock));
         let broker = Arc::new(Broker::new());
         let registry = Registry::new(node_id, Arc::clone(&broker));
         let observer = Observer {
@@ -200,7 +204,13 @@ impl Server {
 
         let stop_peers = CancellationToken::new();
         let raft_server = RaftServer::new(replica.raft().clone(), replica.store());
-        let requests = PeerRequests::new(raft_server, Arc::clone(&replica), origin.clone(), Arc::clone(&broker));
+        let requests = PeerRequests::new(
+            raft_server,
+            Arc::clone(&replica),
+            origin.clone(),
+            Arc::clone(&broker),
+            alarms.clone(),
+        );
         let handler = Arc::clone(&requests);
         let reload = watch::Sender::new(());
         listeners.follow_certificates(&reload, &stop_peers);
@@ -233,6 +243,13 @@ impl Server {
             mqtt_address: first(&addresses.mqtt, &addresses.mqtts),
             http_address: first(&addresses.http, &addresses.https),
         };
+        alarms.start(Watched {
+            replica: Arc::clone(&replica),
+            peers: peers.clone(),
+            disk: Arc::clone(&components.disk),
+            fatal: fatal.clone(),
+            stop: stop_peers.clone(),
+        });
         let service_settings = ServiceSettings {
             read_timeout: READ_TIMEOUT,
             write_timeout: Duration::from_millis(settings.write_timeout_ms),
@@ -246,6 +263,7 @@ impl Server {
             registry.clone(),
             Arc::clone(&broker),
             peers,
+            alarms,
         );
         let list_views = ListViews::new(Duration::from_secs(settings.view_lease_s), LIST_VIEWS_MAX);
         let answer_page = {
@@ -261,6 +279,7 @@ impl Server {
         let clients = TaskTracker::new();
         if settings.sys_interval_s > 0 {
             let interval = Duration::from_secs(settings.sys_interval_s);
+            clients.spawn(mqtt::alarm_topics::run(service.clone(), stop_clients.clone()));
             clients.spawn(mqtt::status::run(service.clone(), interval, stop_clients.clone()));
         }
         let mqtt_settings = mqtt::MqttSettings::new(&settings);
@@ -408,6 +427,34 @@ async fn follow_members(replica: Arc<Replica>, peers: Peers) {
         if changes.changed().await.is_err() {
             return;
         }
+    }
+}
+
+fn alarm_settings(settings: &Settings) -> AlarmSettings {
+    // Two segments, of which one is being prefilled, and two checkpoints, of which one is being compacted.
+    let working_bytes = 2 * settings.log_segment_bytes + 2 * settings.checkpoint_bytes as u64;
+    AlarmSettings {
+        data_dir: settings.data_dir.clone(),
+        space: SpaceSettings {
+            free_min_bytes: settings.disk_free_min_bytes,
+            free_min_percent: settings.disk_free_min_percent,
+            reserve_bytes: settings.disk_reserve_bytes,
+            working_bytes,
+        },
+        disk_slow: Duration::from_millis(settings.disk_slow_ms),
+    }
+}
+
+/// A data directory whose state has diverged is not served from again.
+fn refuse_diverged(settings: &Settings, disk: &dyn Disk) -> Result<(), RunError> {
+    let mark = diverged::read(disk, &settings.data_dir);
+    match mark.map_err(|error| damaged(&settings.data_dir, &error.to_string()))? {
+        None => Ok(()),
+        Some(reason) => Err(RunError::DataDirectory(format!(
+            "{} must not be used any more: {reason}; {}",
+            settings.data_dir.display(),
+            crate::fatal::NEVER_AGAIN
+        ))),
     }
 }
 

@@ -146,6 +146,14 @@ pub struct Settings {
     pub checkpoint_bytes: usize,
     /// Size of the ring of recent changes that slow subscribers read from, bytes.
     pub change_ring_bytes: usize,
+    /// While less is free on the disk of the data, it is low, bytes. 0: it never is.
+    pub disk_free_min_bytes: u64,
+    /// But not while more than this part of the disk is free, percent.
+    pub disk_free_min_percent: u64,
+    /// Size of the file that is kept so that there is something to give up when the disk is full, bytes. 0: there is none.
+    pub disk_reserve_bytes: u64,
+    /// From how long syncs of the log take, in the median, the disk counts as slow, milliseconds.
+    pub disk_slow_ms: u64,
     /// Form of the log lines on standard error.
     pub log_format: LogFormat,
     /// Which log lines are written: `tracing` directives, such as `info,banyan_node::consensus=debug`.

@@ -2,6 +2,7 @@
 
 mod delete;
 mod get;
+mod health;
 mod list;
 mod put;
 mod session;
@@ -19,6 +20,8 @@ use crate::output::Output;
 pub(crate) enum Command {
     /// Show the members of the cluster and how far each has come
     Status,
+    /// Show what is wrong and what to do about it; exit code 0 healthy, 1 alarms, 4 unavailable
+    Health,
     /// Print the payload of a topic; with -o json the whole record
     Get(get::Get),
     /// Write a topic
@@ -39,6 +42,7 @@ impl Command {
     pub(crate) fn run(&self, client: &Client, output: &mut Output<'_>) -> Result<(), CliError> {
         match self {
             Self::Status => status::run(client, output),
+            Self::Health => health::run(client, output),
             Self::Get(get) => get.run(client, output),
             Self::Put(put) => put.run(client, output),
             Self::Delete(delete) => delete.run(client, output),

@@ -140,6 +140,7 @@ mod tests {
             leader: Some(1),
             quorum: 2,
             members: vec![member(1, 9, "00112233445566"), member(2, 9, "00112233445566"), down],
+            alarms: Vec::new(),
         };
         let text = printed(Format::Table, |output| print(&status, output));
         let lines: Vec<_> = text.lines().collect();

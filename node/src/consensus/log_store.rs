@@ -24,7 +24,8 @@ use super::types::{Entry, EntryData, LogId, TypeConfig, Vote};
 use super::wire;
 use crate::storage::disk::Disk;
 use crate::storage::log::{
-    Completion, EntryId, EntryKind, Log, LogCounters, LogEntry, LogError, LogSettings, OnFatal, Vote as StoredVote,
+    Completion, EntryId, EntryKind, Log, LogCounters, LogEntry, LogError, LogSettings, OnFatal, SyncLatency,
+    Vote as StoredVote,
 };
 
 /// Payload bytes that one call of replication reads, and one step of applying.
@@ -132,6 +133,11 @@ impl LogHandle {
     /// What the log has done since it was opened.
     pub fn counters(&self) -> LogCounters {
         self.log.counters()
+    }
+
+    /// How long syncs have taken in the last seconds; `None` if there was none.
+    pub fn sync_latency(&self) -> Option<SyncLatency> {
+        self.log.sync_latency()
     }
 
     /// Writes what is queued, leaves an exact synced-through mark, and lets go of the directory. Blocks meanwhile: for

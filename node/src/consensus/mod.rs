@@ -6,6 +6,7 @@
 //! | [`log_store`] | openraft's log storage on our segment files |
 //! | [`state_machine`] | openraft's state machine on `banyan_core::state` |
 //! | [`checkpoint`], [`checkpoint_mark`] | writing the state to the store, and purging the log behind it |
+//! | [`digests`] | what nodes compare to see that they hold the same |
 //! | [`snapshot`], [`network`] | what travels between nodes, on [`crate::peer`] |
 //! | [`intake`] | the leader's end of the origin streams: from batches to log entries |
 //! | [`housekeeping`] | what the leader does as time passes |
@@ -16,6 +17,7 @@
 
 pub mod checkpoint;
 pub mod checkpoint_mark;
+pub mod digests;
 pub mod housekeeping;
 pub mod intake;
 pub mod log_store;

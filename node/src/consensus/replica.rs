@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::checkpoint;
 use super::checkpoint_mark::CheckpointMark;
+use super::digests::DigestMark;
 use super::housekeeping::House;
 use super::intake::{self, Reject, Submission};
 use super::log_store::{LogHandle, LogStore, to_entry_id};
@@ -295,6 +296,12 @@ impl Replica {
         self.shared.view()
     }
 
+    /// Digests of the state at recent log indexes, by index: equal at equal index on all nodes, or one is damaged.
+    #[must_use]
+    pub fn digests(&self) -> Vec<DigestMark> {
+        self.shared.digests()
+    }
+
     /// Whether there are shared subscriptions.
     #[must_use]
     pub fn has_groups(&self) -> bool {
@@ -466,13 +473,21 @@ impl Replica {
 
     /// Hands the leadership to another voter, if this node has it, and waits until one leads.
     pub async fn transfer_leadership(&self) {
+        if self.leadership.borrow().leader != Some(self.node_id) {
+            return;
+        }
+        if let Some(heir) = self.most_advanced_voter() {
+            self.hand_over_to(heir).await;
+        }
+    }
+
+    /// Hands the leadership to the voter `heir`, if this node has it, and waits until another node leads. Cancelling leaves
+    /// open who will.
+    pub async fn hand_over_to(&self, heir: NodeId) {
         let mut leadership = self.leadership();
         if leadership.borrow().leader != Some(self.node_id) {
             return;
         }
-        let Some(heir) = self.most_advanced_voter() else {
-            return;
-        };
         if self.raft.trigger().transfer_leader(heir).await.is_ok() {
             let _ = leadership
                 .wait_for(|now| now.leader.is_some_and(|leader| leader != self.node_id))

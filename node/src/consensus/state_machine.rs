@@ -19,6 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::checkpoint_mark::CheckpointMark;
+use super::digests::{DigestMark, DigestMarks};
 use super::log_store::LogHandle;
 use super::snapshot::SnapshotData;
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
@@ -66,6 +67,8 @@ pub struct SharedState {
     pub(super) snapshot: Mutex<Option<CurrentSnapshot>>,
     /// Serialises everything that writes the store: checkpoints and installed snapshots.
     pub(super) store_writer: tokio::sync::Mutex<()>,
+    /// What is compared with other nodes.
+    digests: Mutex<DigestMarks>,
     /// Where the last checkpoint is noted.
     pub(super) mark: CheckpointMark,
     /// Whether there are shared subscriptions, told without a lock.
@@ -104,6 +107,7 @@ impl SharedState {
             observer: OnceLock::new(),
             snapshot: Mutex::new(None),
             store_writer: tokio::sync::Mutex::new(()),
+            digests: Mutex::default(),
             mark,
             checkpoint_due: Notify::new(),
             layer_room: Notify::new(),
@@ -123,6 +127,16 @@ impl SharedState {
     #[must_use]
     pub fn applied(&self) -> watch::Receiver<Applied> {
         self.applied.subscribe()
+    }
+
+    /// Digests at recent log indexes.
+    #[must_use]
+    pub fn digests(&self) -> Vec<DigestMark> {
+        self.digests.lock().marks()
+    }
+
+    fn note_digest(&self, state: &State, id: AppliedId) {
+        self.digests.lock().note(id.index, state.digest());
     }
 
     fn fail(&self, error: &dyn std::fmt::Display) -> io::Error {
@@ -166,6 +180,7 @@ impl SharedState {
             EntryPayload::Blank => {
                 let mut state = self.state.lock();
                 state.apply_blank(id);
+                self.note_digest(&state, id);
                 self.applied.send_replace(self.position_of(&state));
             }
             EntryPayload::Membership(membership) => {
@@ -173,6 +188,7 @@ impl SharedState {
                 let encoded = wire::encode(&stored).map_err(|error| self.fail(&error))?;
                 let mut state = self.state.lock();
                 state.set_membership(id, encoded);
+                self.note_digest(&state, id);
                 self.applied.send_replace(self.position_of(&state));
             }
             EntryPayload::Normal(data) => self.apply_commands(id, &data.0)?,
@@ -183,6 +199,7 @@ impl SharedState {
     fn apply_commands(&self, id: AppliedId, entry: &Bytes) -> io::Result<()> {
         let mut state = self.state.lock();
         let result = state.apply(id, entry);
+        self.note_digest(&state, id);
         let position = self.position_of(&state);
         self.has_groups.store(state.has_groups(), Ordering::Relaxed);
         if state.active_bytes() >= self.checkpoint_bytes || simulation::happens(Site::EarlyCheckpoint) {
@@ -346,6 +363,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         });
         let position = applied_of(&state);
         self.shared.has_groups.store(state.has_groups(), Ordering::Relaxed);
+        self.shared.digests.lock().clear();
         let former = std::mem::replace(&mut *self.shared.state.lock(), state);
         crate::blocking::run(move || drop(former)).await;
         self.shared.applied.send_replace(position);

@@ -2,9 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
-use banyan_api::cluster::{ClusterStatus, Member, Members};
+use banyan_api::cluster::{Alarm, ClusterStatus, Member, Members};
 
 use super::Http;
+use crate::alarms::ClusterAlarm;
 use crate::service::{self, MemberRole, MemberStatus};
 
 /// The cluster as this node sees it. Answered without a quorum too.
@@ -32,6 +33,19 @@ fn render(status: service::ClusterStatus) -> ClusterStatus {
         leader: status.leader,
         quorum: voters / 2 + 1,
         members: status.members.into_iter().map(member).collect(),
+        alarms: status.alarms.into_iter().map(alarm).collect(),
+    }
+}
+
+fn alarm(ClusterAlarm { alarm, raised_by }: ClusterAlarm) -> Alarm {
+    Alarm {
+        kind: alarm.kind.name().to_owned(),
+        node_id: alarm.node_id,
+        since: alarm.since_us,
+        detail: alarm.detail,
+        meaning: alarm.kind.meaning().to_owned(),
+        action: alarm.kind.action().to_owned(),
+        raised_by: raised_by.into_iter().collect(),
     }
 }
 
@@ -41,11 +55,16 @@ fn member(member: MemberStatus) -> Member {
         MemberRole::Voter => "voter",
         MemberRole::Learner => "learner",
     };
+    let vitals = member.vitals.as_ref();
+    let disk = vitals.and_then(|vitals| vitals.disk);
     let base = Member {
         id: member.node_id,
         role: role.to_owned(),
         reachable: member.node.is_some(),
         peer_address: member.peer_address,
+        disk_free_bytes: disk.map(|disk| disk.free_bytes),
+        disk_floor_bytes: disk.map(|disk| disk.floor_bytes),
+        log_sync_median_us: vitals.and_then(|vitals| vitals.sync).map(|sync| sync.median_us),
         ..Member::default()
     };
     let Some(node) = member.node else { return base };

@@ -114,6 +114,10 @@ impl From<ProposeError> for Failure {
             ProposeError::Unavailable(reason) => {
                 Self::unavailable(&format!("{reason}. Nothing was written; try again."))
             }
+            ProposeError::Full(reason) => Self::new(
+                ProblemKind::InsufficientStorage,
+                format!("{reason}. Nothing was written. Deletes are taken; writes will be once there is room again."),
+            ),
             ProposeError::Unknown(reason) => Self::new(
                 ProblemKind::OutcomeUnknown,
                 format!("{reason}. The write may or may not take effect; read the topic before you write again."),

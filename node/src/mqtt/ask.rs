@@ -68,6 +68,7 @@ impl Task {
         let result = match reply {
             Ok(outcome) => ProposeResult::Outcome(outcome),
             Err(ProposeError::Unavailable(reason)) => ProposeResult::Unavailable(reason),
+            Err(ProposeError::Full(reason)) => ProposeResult::Full(reason.to_string()),
             Err(ProposeError::Unknown(reason)) => ProposeResult::Unknown(reason),
         };
         self.connection.on_outcome(token, result, &mut self.effects);
@@ -157,6 +158,7 @@ impl Task {
             Ok(Outcome::Connected { fence, session_present }) => self.attach(fence, session_present, authenticated)?,
             Ok(other) => RegisterResult::Unavailable(format!("an outcome that no CONNECT has: {other:?}")),
             Err(ProposeError::Unavailable(reason)) => RegisterResult::Unavailable(reason),
+            Err(ProposeError::Full(reason)) => RegisterResult::Unavailable(reason.to_string()),
             Err(ProposeError::Unknown(reason)) => {
                 // Whatever it has begun ends with `connecting`.
                 self.refuse(reason);

@@ -8,11 +8,13 @@
 //! | `ask` | what it asks of the cluster, from CONNECT to its end |
 //! | `subscribe` | SUBSCRIBE and UNSUBSCRIBE |
 //! | `buffers` | what is read into and written from, while there is something |
+//! | [`alarm_topics`] | the topics beneath `$SYS/broker/alarms` |
 //! | `attached`, `live` | what sends to the client: `live`, or for a persistent session [`crate::session::Driver`] |
 //! | `replay` | the retained messages after a SUBSCRIBE, streamed in constant memory |
 //! | [`status`] | the topics beneath `$SYS/broker` |
 
 mod admission;
+pub mod alarm_topics;
 mod ask;
 mod attached;
 mod buffers;

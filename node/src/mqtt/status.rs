@@ -130,7 +130,7 @@ impl<'a> Status<'a> {
     }
 }
 
-fn say(service: &Service, name: &str, value: impl Into<Bytes>) {
+pub(super) fn say(service: &Service, name: &str, value: impl Into<Bytes>) {
     if let Ok(topic) = TopicName::parse(&format!("$SYS/broker/{name}")) {
         service.broker().publish_status(&topic, value.into());
     }

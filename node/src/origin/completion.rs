@@ -1,5 +1,7 @@
 //! How a waiting client is answered.
 
+use std::sync::Arc;
+
 use banyan_core::state::Outcome;
 use tokio::sync::{mpsc, oneshot};
 
@@ -9,6 +11,9 @@ pub enum ProposeError {
     /// Nothing happened and nothing will: to retry is safe. HTTP 503, MQTT DISCONNECT 0x89.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// Nothing happened: there is no room for it. To retry is safe, and of use only once there is. HTTP 507, MQTT 0x97.
+    #[error("refused: {0}")]
+    Full(Arc<str>),
     /// It may have taken effect, or may still. HTTP 504; MQTT closes without an acknowledgement.
     #[error("outcome unknown: {0}")]
     Unknown(String),

@@ -19,6 +19,9 @@ use crate::settings::keys;
 /// Time a node has to stop by itself after SIGTERM, before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// Free disk space below which the nodes take no writes.
+const DISK_FREE_MIN: &str = "256 MiB";
+
 /// What tokio reads the number of its worker threads from.
 const TOKIO_WORKERS: &str = "TOKIO_WORKER_THREADS";
 
@@ -35,6 +38,9 @@ pub(super) fn arguments(plan: &Plan, node: &NodePlan) -> Vec<String> {
         flag(&keys::HTTP, format!("127.0.0.1:{}", node.http_port)),
         flag(&keys::PEER, format!("127.0.0.1:{}", node.peer_port)),
         flag(&keys::MEMBERS, plan.members()),
+        // It is somebody's own machine: the nodes leave it some room, and take none in advance.
+        flag(&keys::DISK_FREE_MIN_BYTES, DISK_FREE_MIN.to_owned()),
+        flag(&keys::DISK_RESERVE_BYTES, "0".to_owned()),
     ]
     .into_iter()
     .flatten()

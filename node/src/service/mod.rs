@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use banyan_core::command::{Command, Event};
+use banyan_core::command::{Command, Event, Operation};
 use banyan_core::state::{Receiver, StateView};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -29,6 +29,7 @@ pub use crate::origin::{Completion, ProposeError, Reply};
 pub use crate::session::Connecting;
 pub use status::{ClusterStatus, MemberRole, MemberStatus, NodeStatus};
 
+use crate::alarms::{AlarmKind, Alarms};
 use crate::broker::Broker;
 use crate::components::Components;
 use crate::consensus::{Applied, Leadership, Replica};
@@ -95,6 +96,7 @@ struct Inner {
     registry: Registry,
     broker: Arc<Broker>,
     peers: Peers,
+    alarms: Alarms,
     /// Whose turn it was in each shared subscription, for events of QoS 0.
     turns: Mutex<BTreeMap<Bytes, Bytes>>,
     revision: watch::Receiver<u64>,
@@ -104,6 +106,10 @@ struct Inner {
 impl Service {
     /// The service of a running replica.
     #[must_use]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one of each part of a node that requests come to"
+    )]
     pub fn new(
         settings: ServiceSettings,
         components: Components,
@@ -112,6 +118,7 @@ impl Service {
         registry: Registry,
         broker: Arc<Broker>,
         peers: Peers,
+        alarms: Alarms,
     ) -> Self {
         let (revision_sender, revision) = watch::channel(replica.view().revision);
         tokio::spawn(follow_revision(replica.applied(), revision_sender));
@@ -125,6 +132,7 @@ impl Service {
             registry,
             broker,
             peers,
+            alarms,
             turns: Mutex::default(),
             revision,
             heard,
@@ -156,8 +164,15 @@ impl Service {
     }
 
     /// Proposes `command`; `completion` is answered within the write timeout, by this node's own apply. Never blocks.
+    ///
+    /// What adds to the state is refused while there is no room for it; what takes from it, or ends, is not.
     pub fn propose(&self, command: impl Into<Command>, completion: Completion) {
-        self.0.origin.propose(command, completion);
+        let command = command.into();
+        let adds = matches!(command.operation, Operation::Put(_) | Operation::Event(_));
+        match self.0.alarms.refusal().filter(|_| adds) {
+            Some(reason) => completion.complete(Err(ProposeError::Full(reason))),
+            None => self.0.origin.propose(command, completion),
+        }
     }
 
     /// Proposes `command` and waits for its outcome.
@@ -281,6 +296,12 @@ impl Service {
         self.0.registry.connecting(client_id, applied_before_us)
     }
 
+    /// What is wrong with this node and the others.
+    #[must_use]
+    pub fn alarms(&self) -> &Alarms {
+        &self.0.alarms
+    }
+
     /// Clients and subscriptions of this node.
     #[must_use]
     pub fn broker(&self) -> &Arc<Broker> {
@@ -305,6 +326,9 @@ impl Service {
         let leadership: Leadership = *self.0.replica.leadership().borrow();
         if leadership.leader.is_none() {
             return Err("there is no leader with a quorum".to_owned());
+        }
+        if self.0.alarms.is_raised(AlarmKind::NoQuorum) {
+            return Err("this node has no contact with a leader that has a quorum".to_owned());
         }
         if self.staleness().is_none_or(|age| age > APPLY_LAG_MAX) {
             return Err("this node lags behind the cluster".to_owned());

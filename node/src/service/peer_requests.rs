@@ -7,6 +7,8 @@ use futures_util::future::BoxFuture;
 
 use super::Service;
 use super::status::STATUS_REQUEST;
+use crate::alarms::Alarms;
+use crate::alarms::vitals::{DIVERGED_REQUEST, VITALS_REQUEST};
 use crate::broker::Broker;
 use crate::consensus::intake::Submission;
 use crate::consensus::network::RaftServer;
@@ -28,6 +30,7 @@ pub struct PeerRequests {
     replica: Arc<Replica>,
     origin: Origin,
     broker: Arc<Broker>,
+    alarms: Alarms,
     service: OnceLock<(Service, AnswerPage)>,
 }
 
@@ -39,12 +42,14 @@ impl PeerRequests {
         replica: Arc<Replica>,
         origin: Origin,
         broker: Arc<Broker>,
+        alarms: Alarms,
     ) -> Arc<Self> {
         Arc::new(Self {
             raft,
             replica,
             origin,
             broker,
+            alarms,
             service: OnceLock::new(),
         })
     }
@@ -79,6 +84,14 @@ impl PeerHandler for PeerRequests {
                     Some(status) => wire::encode(&status).map_err(|error| error.to_string()),
                     None => Err("the node is starting".to_owned()),
                 }))
+            }
+            VITALS_REQUEST => {
+                let vitals = self.alarms.vitals().encode();
+                Box::pin(std::future::ready(vitals.map_err(|error| error.to_string())))
+            }
+            DIVERGED_REQUEST => {
+                self.alarms.on_diverged(from, &body);
+                Box::pin(std::future::ready(Ok(Bytes::new())))
             }
             PAGE_REQUEST => match self.service.get() {
                 Some((_, answer_page)) => {

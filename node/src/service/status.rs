@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::Service;
+use crate::alarms::{ClusterAlarm, Vitals};
 use crate::consensus::replica::Member;
 use crate::consensus::wire;
 use crate::peer::Lane;
@@ -89,6 +90,8 @@ pub struct MemberStatus {
     pub role: MemberRole,
     /// Its own account; `None` if it does not answer.
     pub node: Option<NodeStatus>,
+    /// How it is: what it has told last.
+    pub vitals: Option<Vitals>,
 }
 
 /// The cluster, as this node sees it.
@@ -104,6 +107,8 @@ pub struct ClusterStatus {
     pub leader: Option<u64>,
     /// All members, by id.
     pub members: Vec<MemberStatus>,
+    /// What is wrong, as far as this node hears.
+    pub alarms: Vec<ClusterAlarm>,
 }
 
 impl Service {
@@ -161,6 +166,7 @@ impl Service {
                 peer_address: member.peer_address,
                 role,
                 node,
+                vitals: self.0.alarms.vitals_of(member.node_id),
             }
         };
         let members = futures_util::future::join_all(members.iter().cloned().map(ask)).await;
@@ -170,6 +176,7 @@ impl Service {
             term: leadership.term,
             leader: leadership.leader,
             members,
+            alarms: self.0.alarms.all(),
         }
     }
 

@@ -426,6 +426,39 @@ pub static CHANGE_RING_BYTES: Key = bytes(
     r#"change_ring_bytes = "64 MiB""#,
     "Applied changes held in memory until they are dispatched; clean sessions are closed if they outgrow it",
 );
+/// `disk_free_min_bytes`
+pub static DISK_FREE_MIN_BYTES: Key = bytes(
+    "disk_free_min_bytes",
+    2 * GIB,
+    (0, TIB),
+    r#"disk_free_min_bytes = "2 GiB""#,
+    "Free space on the disk of the data below which it is low; writes are refused once fewer voters than a quorum have more; \
+     0: never",
+);
+/// `disk_free_min_percent`
+pub static DISK_FREE_MIN_PERCENT: Key = number(
+    "disk_free_min_percent",
+    5,
+    (1, 100),
+    "disk_free_min_percent = 5",
+    "On a small disk, its part that must be free, percent: the lesser of both counts",
+);
+/// `disk_reserve_bytes`
+pub static DISK_RESERVE_BYTES: Key = bytes(
+    "disk_reserve_bytes",
+    256 * MIB,
+    (0, TIB),
+    r#"disk_reserve_bytes = "256 MiB""#,
+    "Space taken in advance, to be given up when the disk is all but full; 0: none",
+);
+/// `disk_slow_ms`
+pub static DISK_SLOW_MS: Key = number(
+    "disk_slow_ms",
+    100,
+    (1, 60_000),
+    "disk_slow_ms = 100",
+    "Median time of the log's syncs from which a disk is slow: its node does not lead if another can, milliseconds",
+);
 /// `log_format`
 pub static LOG_FORMAT: Key = Key {
     name: "log_format",
@@ -445,7 +478,7 @@ pub static LOG_FILTER: Key = text(
 );
 
 /// Every setting, in the order of `--help`.
-pub static KEYS: [&Key; 57] = [
+pub static KEYS: [&Key; 61] = [
     &DATA_DIR,
     &NODE_ID,
     &MQTT,
@@ -501,6 +534,10 @@ pub static KEYS: [&Key; 57] = [
     &LOG_KEEP_BYTES,
     &CHECKPOINT_BYTES,
     &CHANGE_RING_BYTES,
+    &DISK_FREE_MIN_BYTES,
+    &DISK_FREE_MIN_PERCENT,
+    &DISK_RESERVE_BYTES,
+    &DISK_SLOW_MS,
     &LOG_FORMAT,
     &LOG_FILTER,
 ];

@@ -98,6 +98,10 @@ impl Validation<'_> {
                     log_keep_bytes: self.number(&keys::LOG_KEEP_BYTES),
                     checkpoint_bytes: self.number(&keys::CHECKPOINT_BYTES) as usize,
                     change_ring_bytes: self.number(&keys::CHANGE_RING_BYTES) as usize,
+                    disk_free_min_bytes: self.number(&keys::DISK_FREE_MIN_BYTES),
+                    disk_free_min_percent: self.number(&keys::DISK_FREE_MIN_PERCENT),
+                    disk_reserve_bytes: self.number(&keys::DISK_RESERVE_BYTES),
+                    disk_slow_ms: self.number(&keys::DISK_SLOW_MS),
                     log_format: match self.values.text(&keys::LOG_FORMAT) {
                         Some("json") => LogFormat::Json,
                         _ => LogFormat::Text,

@@ -16,6 +16,15 @@ use std::time::Duration;
 pub use memory::MemoryDisk;
 pub use system::SystemDisk;
 
+/// How much room a file system has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// What this process may still take, bytes.
+    pub free_bytes: u64,
+    /// All of it, bytes.
+    pub total_bytes: u64,
+}
+
 /// A directory tree of files.
 pub trait Disk: Send + Sync {
     /// Creates `path` and its parents, durably (each parent directory is synced).
@@ -66,6 +75,15 @@ pub trait Disk: Send + Sync {
     /// The operating system's.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
+    /// How much room there is for `dir`, which exists. `None` where nobody can tell: nothing is then made of it.
+    ///
+    /// # Errors
+    /// The operating system's. Unlike every other, it says nothing about what is stored.
+    fn space(&self, dir: &Path) -> io::Result<Option<Space>> {
+        let _ = dir;
+        Ok(None)
+    }
+
     /// How long the next write and sync take on a disk whose own calls return at once, as a simulated one's do. `None`, as on
     /// every real disk: calls block for as long as they take.
     fn latency(&self) -> Option<Duration> {
@@ -105,6 +123,14 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// The operating system's.
     fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Takes the room for a file of `len` bytes, of arbitrary contents, so that nobody else can have it.
+    ///
+    /// # Errors
+    /// The operating system's; `StorageFull` if there is not so much.
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
 }
 
 /// An exclusive lock, released when dropped.

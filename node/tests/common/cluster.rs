@@ -29,6 +29,7 @@ const TEST_SETTINGS: &[(&str, &str)] = &[
     ("log_segment_bytes", "4 MiB"),
     ("log_keep_bytes", "16 MiB"),
     ("checkpoint_bytes", "2 MiB"),
+    ("disk_reserve_bytes", "0"),
 ];
 
 /// A cluster on this machine, in a directory of its own. Nodes are named by index, from 0; their ids are index + 1.
@@ -136,11 +137,29 @@ impl Cluster {
         self.spawn_with(index, &[]);
     }
 
+    /// Starts node `index` with variables in its environment, and does not wait for it.
+    ///
+    /// # Panics
+    /// If it runs already.
+    pub fn spawn_in(&self, index: usize, environment: &[(&str, &str)]) {
+        let mut command = self.command(index);
+        command.envs(environment.iter().copied());
+        self.spawn_command(index, command);
+    }
+
     /// Starts node `index` with more settings than the others, and does not wait for it.
     ///
     /// # Panics
     /// If it runs already.
     pub fn spawn_with(&self, index: usize, settings: &[(&str, &str)]) {
+        let mut command = self.command(index);
+        for (key, value) in settings {
+            command.arg(format!("--{}", key.replace('_', "-"))).arg(value);
+        }
+        self.spawn_command(index, command);
+    }
+
+    fn spawn_command(&self, index: usize, mut command: Command) {
         let mut child = self.child(index);
         assert!(child.is_none(), "node {} runs already", self.id(index));
         let log = OpenOptions::new()
@@ -148,10 +167,6 @@ impl Cluster {
             .append(true)
             .open(self.log_file(index))
             .expect("a log file");
-        let mut command = self.command(index);
-        for (key, value) in settings {
-            command.arg(format!("--{}", key.replace('_', "-"))).arg(value);
-        }
         let spawned = command
             .stdin(Stdio::piped()) // closes with this process, however that ends, and the node with it
             .stdout(log.try_clone().expect("a second handle of the log file"))

@@ -70,6 +70,7 @@ impl Node {
             peer: peer.clone(),
             peer_advertise: peer,
             entry: Entry::Bootstrap(members),
+            disk_reserve_bytes: 0,
             ..Settings::defaults(node_id, data.path())
         };
         let components = Components {

@@ -57,13 +57,21 @@ impl Node {
 
     /// A new cluster with other settings, once it serves.
     pub fn cluster_with<const N: usize>(change: impl Fn(&mut Settings)) -> [Self; N] {
+        Self::cluster_on(change, |_| components())
+    }
+
+    /// A new cluster with other settings, once it serves; each node, by index, has its own components.
+    pub fn cluster_on<const N: usize>(
+        change: impl Fn(&mut Settings),
+        components: impl Fn(usize) -> Components,
+    ) -> [Self; N] {
         let ports = reserve(N);
-        let nodes = std::array::from_fn(|at| Self::member(&ports, at, &change));
+        let nodes = std::array::from_fn(|at| Self::member(&ports, at, &change, components(at)));
         nodes.iter().for_each(Self::wait_until_ready);
         nodes
     }
 
-    fn member(ports: &Arc<[ReservedPort]>, at: usize, change: &impl Fn(&mut Settings)) -> Self {
+    fn member(ports: &Arc<[ReservedPort]>, at: usize, change: &impl Fn(&mut Settings), components: Components) -> Self {
         show_log();
         let data = tempfile::tempdir().expect("a directory");
         let any_port = Address::parse("127.0.0.1:0").expect("an address");
@@ -75,12 +83,13 @@ impl Node {
             peer: peer.clone(),
             peer_advertise: peer,
             entry: Entry::Bootstrap(members),
+            disk_reserve_bytes: 0,
             ..Settings::defaults(node_id, data.path())
         };
         change(&mut settings);
         let runtime = Runtime::new().expect("a runtime");
         let server = runtime
-            .block_on(Server::start(settings, components()))
+            .block_on(Server::start(settings, components))
             .expect("the node starts");
         Self {
             server: Some(server),
@@ -156,6 +165,20 @@ impl Node {
             .into();
         let url = format!("http://{}{path}", self.server().http_addresses()[0]);
         let mut answer = agent.get(url).call().expect("an answer");
+        let body = answer.body_mut().read_to_string().expect("a body");
+        (answer.status().as_u16(), body)
+    }
+
+    /// `PUT path`: status and body.
+    #[allow(dead_code, reason = "the tests of alarms use it")]
+    pub fn put(&self, path: &str, payload: &str) -> (u16, String) {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(ANSWER_TIMEOUT))
+            .http_status_as_error(false)
+            .build()
+            .into();
+        let url = format!("http://{}{path}", self.server().http_addresses()[0]);
+        let mut answer = agent.put(url).send(payload).expect("an answer");
         let body = answer.body_mut().read_to_string().expect("a body");
         (answer.status().as_u16(), body)
     }

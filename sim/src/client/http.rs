@@ -265,8 +265,8 @@ fn answer_of(call: &Call, response: &Response) -> Answer {
         (Call::Delete { .. }, 200) => deleted(response),
         (Call::Delete { .. }, 404) => Answer::Deleted { revision: None },
         (Call::DeleteFilter { .. }, 200) => deleted_many(response),
-        // 4xx and 503 promise that nothing happened. 500 and 504 do not.
-        (_, 400..=499 | 503) => Answer::Refused(describe(response)),
+        // 4xx, 503 and 507 promise that nothing happened. 500 and 504 do not.
+        (_, 400..=499 | 503 | 507) => Answer::Refused(describe(response)),
         _ => Answer::Unknown(describe(response)),
     }
 }

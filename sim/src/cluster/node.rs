@@ -242,6 +242,8 @@ fn node_settings(id: u64, ids: &[u64], knobs: &Knobs) -> Settings {
         change_ring_bytes: knobs.change_ring_bytes,
         outbound_bytes_max: knobs.outbound_bytes_max,
         receive_maximum: knobs.receive_maximum,
+        // It is memory here.
+        disk_reserve_bytes: 4 * 1024,
         ..Settings::defaults(id, format!("/{}", host(id)))
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use banyan_node::storage::disk::{Disk, DiskFile, DiskLock, MemoryDisk};
+use banyan_node::storage::disk::{Disk, DiskFile, DiskLock, MemoryDisk, Space};
 use parking_lot::Mutex;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -16,6 +16,9 @@ use super::failpoint::{Edge, Point};
 
 /// What a healthy disk takes for a write and its sync, microseconds.
 const HEALTHY_US: (u64, u64) = (50, 2_000);
+
+/// Size of a disk, as far as the node is told.
+const TOTAL_BYTES: u64 = 1024 * 1024 * 1024 * 1024;
 
 /// A disk that outlives its node. Clones share it.
 #[derive(Clone)]
@@ -32,6 +35,8 @@ struct State {
     sync_error: f64,
     /// Probability that a write fails.
     write_error: f64,
+    /// Whether hardly anything is free.
+    is_low: bool,
     /// When the last operation that was begun is done, simulated microseconds.
     busy_until_us: u64,
     /// Counts losses of power: handles from before one are dead.
@@ -63,6 +68,7 @@ impl SimDisk {
             latency_us: HEALTHY_US,
             sync_error: 0.0,
             write_error: 0.0,
+            is_low: false,
             busy_until_us: 0,
             life: 0,
             is_lost: false,
@@ -92,6 +98,11 @@ impl SimDisk {
         let mut state = self.state.lock();
         state.sync_error = sync_error;
         state.write_error = write_error;
+    }
+
+    /// Sets whether hardly anything is free, as far as the node is told.
+    pub fn set_low(&self, is_low: bool) {
+        self.state.lock().is_low = is_low;
     }
 
     /// What has gone wrong so far.
@@ -220,6 +231,17 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.step(Point::DirectorySync, || self.memory.sync_dir(dir))
+    }
+
+    fn space(&self, _dir: &Path) -> io::Result<Option<Space>> {
+        let free_bytes = match self.state.lock().is_low {
+            true => TOTAL_BYTES / 1_000,
+            false => TOTAL_BYTES / 2,
+        };
+        Ok(Some(Space {
+            free_bytes,
+            total_bytes: TOTAL_BYTES,
+        }))
     }
 
     fn latency(&self) -> Option<Duration> {

@@ -147,6 +147,8 @@ pub enum ProposeResult {
     Outcome(Outcome),
     /// Nothing happened and nothing will: DISCONNECT 0x89, the PUBLISH or PUBREL stays unanswered.
     Unavailable(String),
+    /// Nothing happened and nothing will, as there is no room for it: 0x97.
+    Full(String),
     /// It may have happened or may happen still: as `Unavailable` towards the client, who resends if it cares.
     Unknown(String),
 }

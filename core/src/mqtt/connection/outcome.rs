@@ -7,6 +7,7 @@
 //! | superseded by a newer timestamp | 0x00, annotated `superseded` |
 //! | condition failed | 0x83 `condition-failed: current revision N` |
 //! | timestamp too far ahead | 0x83 `timestamp-ahead: …` |
+//! | no room | 0x97 |
 //! | too late, unavailable, unknown | none: DISCONNECT 0x89 |
 //! | the session is another connection's | none: DISCONNECT 0x8E |
 
@@ -38,6 +39,7 @@ impl From<ProposeResult> for Verdict {
     fn from(result: ProposeResult) -> Self {
         let outcome = match result {
             ProposeResult::Outcome(outcome) => outcome,
+            ProposeResult::Full(detail) => return Self::Refused(ReasonCode::QuotaExceeded, detail),
             ProposeResult::Unavailable(detail) | ProposeResult::Unknown(detail) => {
                 return Self::Unavailable(Cow::Owned(detail));
             }
@@ -128,6 +130,11 @@ mod tests {
         assert_eq!(
             verdict(Outcome::ConditionFailed { current: 0 }),
             refused("condition-failed: current revision 0")
+        );
+        let full = ProposeResult::Full("no room".to_owned());
+        assert_eq!(
+            Verdict::from(full),
+            Verdict::Refused(ReasonCode::QuotaExceeded, "no room".to_owned())
         );
         let ahead = refused("timestamp-ahead: 6.500000 s ahead of the cluster's clock");
         assert_eq!(verdict(Outcome::TimestampAhead { ahead_us: 6_500_000 }), ahead);

@@ -5,7 +5,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::{Disk, DiskFile, DiskLock};
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use super::{Disk, DiskFile, DiskLock, Space};
 
 /// The operating system's files, by [`std::fs`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,6 +82,15 @@ impl Disk for SystemDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
     }
+
+    fn space(&self, dir: &Path) -> io::Result<Option<Space>> {
+        let status = statvfs(dir)?;
+        // What is kept back for root does not count.
+        Ok(Some(Space {
+            free_bytes: status.f_bavail.saturating_mul(status.f_frsize),
+            total_bytes: status.f_blocks.saturating_mul(status.f_frsize),
+        }))
+    }
 }
 
 /// The directory that holds the name of `path`; `.` for a bare name.
@@ -112,6 +123,10 @@ impl DiskFile for SystemFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        Ok(fallocate(&self.0, FallocateFlags::empty(), 0, len)?)
     }
 }
 
@@ -151,6 +166,20 @@ mod tests {
             SystemDisk.read(&dir.join("y")).unwrap_err().kind(),
             io::ErrorKind::NotFound
         );
+    }
+
+    #[test]
+    fn what_is_allocated_is_taken() {
+        let root = tempfile::tempdir().unwrap();
+        let space = SystemDisk.space(root.path()).unwrap().unwrap();
+        assert!(
+            0 < space.free_bytes && space.free_bytes <= space.total_bytes,
+            "{space:?}"
+        );
+        let file = SystemDisk.open(&root.path().join("x"), true).unwrap();
+        file.allocate(64 * 1024).unwrap();
+        assert_eq!(file.len().unwrap(), 64 * 1024);
+        assert!(file.allocate(u64::MAX / 4).is_err(), "more than there is");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | `spare` | prefilled and recycled segment files |
 //! | `vote` | the vote, in two slots |
 //! | `mark` | up to where the log is known to be on disk |
+//! | `latency` | how long syncs have taken lately |
 //! | `recovery` | opening: what is a torn append, and what is damage |
 //! | `task` | the writer on a simulated disk |
 //! | `shared`, `read` | the newest entries in memory, older ones from the files |
@@ -27,6 +28,7 @@
 
 mod error;
 mod index;
+mod latency;
 mod mark;
 mod read;
 mod record;
@@ -58,10 +60,12 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 pub use error::LogError;
+pub use latency::SyncLatency;
 pub use record::{EntryId, EntryKind, LogEntry, is_record};
 pub use shared::{Completion, LogCounters, OnFatal};
 pub use vote::Vote;
 
+use latency::SyncTimes;
 use recovery::{Recovered, RecoverySettings};
 use shared::{Counters, Flushed, Op, Shared, State};
 use task::WriterTask;
@@ -176,6 +180,7 @@ impl Log {
             wake: Condvar::new(),
             flushed: watch::Sender::new(flushed),
             counters: Counters::default(),
+            syncs: SyncTimes::default(),
             on_fatal,
         });
         let simulated = disk.latency().is_some();
@@ -188,6 +193,7 @@ impl Log {
                 write_bytes_max: settings.write_bytes_max,
                 mark_bytes: settings.mark_bytes,
                 prefill: settings.thread && !simulated,
+                timed: !simulated,
             },
             active,
             vote,
@@ -379,6 +385,11 @@ impl Log {
     /// What the log has done since it was opened.
     pub fn counters(&self) -> LogCounters {
         self.shared.counters.read()
+    }
+
+    /// How long syncs have taken in the last seconds; `None` if there was none.
+    pub fn sync_latency(&self) -> Option<SyncLatency> {
+        self.shared.syncs.read()
     }
 
     /// Writes all that is queued, leaves an exact mark, stops the writer and unlocks the directory. Blocks meanwhile.

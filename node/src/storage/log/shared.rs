@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::error::LogError;
 use super::index::Index;
+use super::latency::SyncTimes;
 use super::record::{EntryId, LogEntry};
 use super::vote::Vote;
 
@@ -66,6 +67,7 @@ pub(super) struct Shared {
     pub(super) wake: Condvar,
     pub(super) flushed: watch::Sender<Flushed>,
     pub(super) counters: Counters,
+    pub(super) syncs: SyncTimes,
     pub(super) on_fatal: Option<OnFatal>,
 }
 

@@ -49,7 +49,9 @@ async fn run(writer: Arc<Mutex<Box<Writer>>>, wake: Arc<Notify>, mark_idle: Dura
         if woken.is_err() {
             writer.lock().idle();
         } else {
+            shared.syncs.begin();
             tokio::time::sleep(disk.latency().unwrap_or_default()).await;
+            shared.syncs.end();
             writer.lock().drain_queue();
         }
         let state = shared.state.lock();

@@ -37,6 +37,8 @@ pub(super) struct WriterSettings {
     pub(super) mark_bytes: u64,
     /// Whether segments are prefilled on a thread.
     pub(super) prefill: bool,
+    /// Whether syncs take the time that they take, rather than what a simulated disk says.
+    pub(super) timed: bool,
 }
 
 /// What the writer put into its buffer.
@@ -295,7 +297,13 @@ impl Writer {
         if planted(Bug::P03) {
             return Ok(());
         }
+        if self.settings.timed {
+            self.shared.syncs.begin();
+        }
         let synced = self.active.file.sync().context("sync", &self.active.path);
+        if self.settings.timed {
+            self.shared.syncs.end();
+        }
         match synced {
             Err(_) if planted(Bug::P21) => self.active.file.sync().context("sync", &self.active.path),
             synced => synced,

@@ -1,0 +1,66 @@
+//! A node that has lost the others says so at once, wherever somebody looks.
+
+use std::fs;
+
+use banyan_core::mqtt::packet::ProtocolVersion;
+use banyan_core::mqtt::reason::ReasonCode;
+
+use crate::common::client::{Client, ClientError, ConnectOptions, SubscribeOptions};
+use crate::common::cluster::Cluster;
+use crate::common::wait;
+use crate::support::{ClientExt, VERSIONS};
+use crate::{ALARM_TIMEOUT, alarm};
+
+const TOPIC: &str = "$SYS/broker/alarms/no-quorum";
+
+/// Two of three processes are killed: `/health/ready` is 503, CONNECT is answered 0x88 (3.1.1: 3), `$SYS` and `/v1/cluster`
+/// tell of an alarm, and there is one line in the log; one of them back, all is well, and there is one more.
+#[test]
+fn it_is_told_everywhere_that_there_is_no_quorum_and_that_there_is_again() {
+    let cluster = Cluster::start(3, &[]);
+    let mut watcher = Client::connect(cluster.mqtt(0), &ConnectOptions::v5("watcher")).expect("CONNACK");
+    watcher.subscribed(&SubscribeOptions::new(TOPIC));
+    watcher.expect(TOPIC, "none");
+    wait::until("no alarms", ALARM_TIMEOUT, || {
+        cluster.status(0).filter(|status| status.alarms.is_empty())
+    });
+    let lines = |text: &str| {
+        let log = fs::read_to_string(cluster.log_file(0)).expect("a log");
+        log.lines()
+            .filter(|line| line.contains("no-quorum") && line.contains(text))
+            .count()
+    };
+    let (raised_before, cleared_before) = (lines("alarm:"), lines("alarm cleared"));
+
+    cluster.kill(1);
+    cluster.kill(2);
+    wait::until("503 of /health/ready", ALARM_TIMEOUT, || {
+        cluster.get(0, "/health/ready").filter(|(status, _)| *status == 503)
+    });
+    watcher.expect(TOPIC, "1");
+    for version in VERSIONS {
+        match Client::connect(cluster.mqtt(0), &ConnectOptions::new(version, "late")) {
+            Err(ClientError::Refused(ReasonCode::ServerUnavailable)) => {}
+            other => panic!("{version:?}: {other:?}"),
+        }
+    }
+    let status = cluster.status(0).expect("an answer without a quorum");
+    assert!(alarm(&status, "no-quorum", 1).is_some(), "{:?}", status.alarms);
+    for lost in [2, 3] {
+        wait::until("unreachable members", ALARM_TIMEOUT, || {
+            alarm(&cluster.status(0)?, "unreachable", lost).cloned()
+        });
+    }
+    assert_eq!(lines("alarm:"), raised_before + 1);
+    assert_eq!(lines("alarm cleared"), cleared_before);
+
+    cluster.start_node(1);
+    cluster.wait_until_ready(0);
+    watcher.expect(TOPIC, "none");
+    Client::connect(cluster.mqtt(0), &ConnectOptions::new(ProtocolVersion::V5, "later")).expect("CONNACK");
+    assert_eq!(lines("alarm:"), raised_before + 1);
+    assert_eq!(lines("alarm cleared"), cleared_before + 1);
+    let status = cluster.status(0).expect("a status");
+    assert!(alarm(&status, "no-quorum", 1).is_none(), "{:?}", status.alarms);
+    assert!(alarm(&status, "unreachable", 3).is_some(), "one is still down");
+}
