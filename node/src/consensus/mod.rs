@@ -6,7 +6,8 @@
 //! | [`log_store`] | openraft's log storage on our segment files |
 //! | [`state_machine`] | openraft's state machine on `banyan_core::state` |
 //! | [`checkpoint`], [`checkpoint_mark`] | writing the state to the store, and purging the log behind it |
-//! | [`snapshot`], [`network`] | what travels between nodes, on [`crate::peer`] |
+//! | [`snapshot`], [`unfinished`], [`network`] | what travels between nodes, on [`crate::peer`] |
+//! | [`founding`] | the membership of a cluster that begins with a state |
 //! | [`intake`] | the leader's end of the origin streams: from batches to log entries |
 //! | [`housekeeping`] | what the leader does as time passes |
 //! | [`read_index`] | linearizable reads on any node |
@@ -16,6 +17,7 @@
 
 pub mod checkpoint;
 pub mod checkpoint_mark;
+pub mod founding;
 pub mod housekeeping;
 pub mod intake;
 pub mod log_store;
@@ -26,6 +28,7 @@ pub mod runtime;
 pub mod snapshot;
 pub mod state_machine;
 pub mod types;
+pub mod unfinished;
 pub mod wire;
 
 pub use replica::{Leadership, Replica, ReplicaSettings};
