@@ -1,7 +1,11 @@
 //! Requests to the cluster: to the first node that can be reached and serve them.
 
+mod incoming;
+
 use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
+
+use self::incoming::Incoming;
 
 use banyan_api::problem::Problem;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -31,6 +35,8 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC
 /// The nodes of a cluster.
 pub(crate) struct Client {
     agent: Agent,
+    /// For bodies that take as long as they take.
+    streams: Agent,
     endpoints: Vec<String>,
     authorization: Option<String>,
 }
@@ -60,16 +66,18 @@ impl Client {
             .iter()
             .map(|endpoint| normalise(endpoint))
             .collect::<Result<Vec<_>, _>>()?;
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(RESPONSE_TIMEOUT))
-            .timeout_recv_body(Some(BODY_TIMEOUT))
-            .max_redirects(0)
-            .build()
-            .into();
+        let agent = |body_timeout| {
+            let config = Agent::config_builder()
+                .http_status_as_error(false)
+                .timeout_connect(Some(CONNECT_TIMEOUT))
+                .timeout_recv_response(Some(RESPONSE_TIMEOUT))
+                .timeout_recv_body(body_timeout)
+                .max_redirects(0);
+            config.build().into()
+        };
         Ok(Self {
-            agent,
+            agent: agent(Some(BODY_TIMEOUT)),
+            streams: agent(None),
             endpoints,
             authorization: token.map(|token| format!("Bearer {token}")),
         })
@@ -78,9 +86,19 @@ impl Client {
     /// Sends `call` to the nodes in turn until one answers. Another is tried only if nothing can have happened: the node could
     /// not be reached, or says that it cannot serve at present.
     pub(crate) fn send(&self, call: &Call<'_>) -> Result<Answer, CliError> {
+        self.send_with(&self.agent, call)
+    }
+
+    /// As [`Self::send`], for a body that may take any time as long as it goes on coming.
+    pub(crate) fn send_for_stream(&self, call: &Call<'_>) -> Result<Incoming, CliError> {
+        let answer = self.send_with(&self.streams, call)?;
+        Ok(Incoming::new(answer.0.into_with_config().limit(u64::MAX).reader()))
+    }
+
+    fn send_with(&self, agent: &Agent, call: &Call<'_>) -> Result<Answer, CliError> {
         let mut last = CliError::Usage("give an --endpoint".to_owned());
         for endpoint in &self.endpoints {
-            last = match self.send_to(endpoint, call) {
+            last = match self.send_to(agent, endpoint, call) {
                 Err(CliError::Unavailable(reason)) => CliError::Unavailable(format!("{endpoint}: {reason}")),
                 other => return other,
             };
@@ -93,7 +111,7 @@ impl Client {
         Ok(serde_json::from_slice(&self.send(call)?.into_bytes()?)?)
     }
 
-    fn send_to(&self, endpoint: &str, call: &Call<'_>) -> Result<Answer, CliError> {
+    fn send_to(&self, agent: &Agent, endpoint: &str, call: &Call<'_>) -> Result<Answer, CliError> {
         let mut request = Request::builder()
             .method(call.method.clone())
             .uri(format!("{endpoint}{}", target(call)));
@@ -107,9 +125,9 @@ impl Client {
         }
         let usage = |error: ureq::http::Error| CliError::Usage(format!("{endpoint}: {error}"));
         let response = if call.method == Method::PUT {
-            self.agent.run(request.body(call.body.as_slice()).map_err(usage)?)
+            agent.run(request.body(call.body.as_slice()).map_err(usage)?)
         } else {
-            self.agent.run(request.body(()).map_err(usage)?)
+            agent.run(request.body(()).map_err(usage)?)
         };
         answer(response.map_err(|error| not_answered(&error, &call.method))?)
     }

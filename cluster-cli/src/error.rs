@@ -55,6 +55,16 @@ impl From<Problem> for CliError {
     }
 }
 
+impl From<banyan_node::offline::OfflineError> for CliError {
+    fn from(error: banyan_node::offline::OfflineError) -> Self {
+        use banyan_node::offline::OfflineError;
+        match error {
+            OfflineError::Refused(_) | OfflineError::Exists(_) => Self::Usage(error.to_string()),
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
 impl From<std::io::Error> for CliError {
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {

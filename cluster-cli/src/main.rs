@@ -1,9 +1,15 @@
 //! `banyanctl`: look at a Banyan cluster and its data from the command line, through any of its nodes.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the simulator does not run this: its time is the real one"
+)]
+
 mod client;
 mod commands;
 mod error;
 mod output;
+mod progress;
 
 use std::process::ExitCode;
 
@@ -113,6 +119,12 @@ mod tests {
             "banyanctl list",
             "banyanctl list a/+ --limit 10 --values --reverse",
             "banyanctl list --prefix a --start a/b --end a/c --count",
+            "banyanctl snapshot save f --rate 8M --consistency local --overwrite",
+            "banyanctl snapshot verify f -o json",
+            "banyanctl snapshot restore f --data-dir d --node-id 1 --member 1@a:7400 --member 2@b:7400 --prefix a/b",
+            "banyanctl snapshot restore f --data-dir d --node-id 1 --member 1@a:7400,2@b:7400 --dry-run",
+            "banyanctl recover --data-dir d --peer-address a:7400 --yes",
+            "banyanctl recover --data-dir d --dry-run",
             "banyanctl session list --limit 10",
             "banyanctl session show sensor-7 -o json",
             "banyanctl session kick sensor-7",
@@ -136,6 +148,14 @@ mod tests {
             "banyanctl delete a --dry-run",
             "banyanctl list a --prefix b",
             "banyanctl list --count --limit 7",
+            "banyanctl snapshot",
+            "banyanctl snapshot save",
+            "banyanctl snapshot save f --rate fast",
+            "banyanctl snapshot restore f --data-dir d --node-id 1",
+            "banyanctl snapshot restore f --data-dir d --node-id 1 --member a:7400",
+            "banyanctl snapshot restore f --data-dir d --node-id 1 --member 1@a:7400 --prefix a/#",
+            "banyanctl recover",
+            "banyanctl recover --data-dir d --dry-run --yes",
             "banyanctl session",
             "banyanctl session kick",
             "banyanctl watch --since 1 --from-start",

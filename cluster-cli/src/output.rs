@@ -103,6 +103,51 @@ pub(crate) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
+/// A count with its thousands apart.
+pub(crate) fn count_text(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes in the unit that suits them.
+pub(crate) fn bytes_text(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = UNITS[0];
+    for next in &UNITS[1..] {
+        if value < 1024.0 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, next);
+    }
+    format!("{value:.1} {unit}")
+}
+
+/// Reads `500K`, `32M`, `1G` or a plain number of bytes.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no number of bytes: write 500K, 32M, 1G or a plain number");
+    let digits = text.trim_end_matches(|character: char| !character.is_ascii_digit());
+    let shift = match text[digits.len()..].trim().to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" | "KIB" => 10,
+        "M" | "MIB" => 20,
+        "G" | "GIB" => 30,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 pub(crate) fn printed(format: Format, print: impl FnOnce(&mut Output<'_>) -> Result<(), CliError>) -> String {
     let mut bytes = Vec::new();
@@ -128,6 +173,25 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(printable("a\x1b[2J\nß\u{9b}"), "a\\u{1b}[2J\\nß\\u{9b}");
+    }
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!(
+            [0, 999, 1_000, 1_234_567].map(count_text),
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        let texts = [0, 1_023, 1_024, 1_572_864, 5 << 30].map(bytes_text);
+        assert_eq!(texts, ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "5.0 GiB"]);
+        assert_eq!(
+            ["0", "10", "2K", "3MiB", "1g"].map(|text| parse_bytes(text).unwrap()),
+            [0, 10, 2048, 3 << 20, 1 << 30]
+        );
+        assert!(
+            ["", "K", "1X", "-1", "99999999999G", "ä"]
+                .iter()
+                .all(|text| parse_bytes(text).is_err())
+        );
     }
 
     #[test]

@@ -20,11 +20,14 @@
 //! | [`broker`] | connected clients, subscription index, fan-out |
 //! | [`session`] | live connections, and what persistent sessions are owed |
 //! | [`service`] | the one door for both transports |
+//! | [`backup`] | the state at one revision as a file |
+//! | [`offline`] | new data directories out of backups and of old ones |
 //! | [`mqtt`], [`http`] | listeners, tasks, routes |
 //! | [`server`] | wiring, ordered start and stop |
 //! | [`playground`] | a cluster of child processes on this machine |
 
 pub mod alarms;
+pub mod backup;
 pub mod blocking;
 pub mod broker;
 pub mod changes;
@@ -36,6 +39,7 @@ mod log_limit;
 pub mod logging;
 pub mod mqtt;
 pub mod net;
+pub mod offline;
 pub mod origin;
 pub mod peer;
 pub mod playground;

@@ -85,8 +85,29 @@ const RULES: &[Rule] = &[
     },
     Rule {
         folder: "cluster-cli/src",
-        forbidden: &["banyan_core", "banyan_node", "tokio"],
-        why: "talks HTTP",
+        forbidden: &[
+            "tokio",
+            "banyan_node::storage",
+            "banyan_node::service",
+            "banyan_node::server",
+        ],
+        why: "talks HTTP, and works on the directories of nodes that do not run",
+    },
+    Rule {
+        folder: "node/src/backup",
+        forbidden: &[
+            "crate::consensus",
+            "crate::storage",
+            "crate::service",
+            "crate::http",
+            "std::fs",
+        ],
+        why: "a backup is made of a view and read from bytes",
+    },
+    Rule {
+        folder: "node/src/offline",
+        forbidden: &["crate::service", "crate::http", "crate::mqtt", "crate::server", "tokio"],
+        why: "no node runs meanwhile",
     },
 ];
 

@@ -5,7 +5,9 @@ mod get;
 mod health;
 mod list;
 mod put;
+mod recover;
 mod session;
+mod snapshot;
 mod status;
 mod watch;
 
@@ -30,6 +32,11 @@ pub(crate) enum Command {
     Delete(delete::Delete),
     /// List topics, of one moment
     List(list::List),
+    /// Save the whole state to a file, check such a file, and make a new cluster out of it
+    #[command(subcommand)]
+    Snapshot(snapshot::Snapshot),
+    /// After the loss of a majority: go on with what one stopped node holds, as a new cluster
+    Recover(recover::Recover),
     /// Look at MQTT sessions, and end them
     #[command(subcommand)]
     Session(session::Session),
@@ -47,6 +54,8 @@ impl Command {
             Self::Put(put) => put.run(client, output),
             Self::Delete(delete) => delete.run(client, output),
             Self::List(list) => list.run(client, output),
+            Self::Snapshot(snapshot) => snapshot.run(client, output),
+            Self::Recover(recover) => recover.run(output),
             Self::Session(session) => session.run(client, output),
             Self::Watch(watch) => watch.run(client, output),
         }

@@ -30,6 +30,7 @@
 //! | `digest` | the order-independent digest |
 //! | `checkpoint` | open, freeze, thaw |
 //! | `view` | queries on a frozen state |
+//! | `image` | a frozen state as the rows that count: backups |
 //!
 //! # What `apply` decides
 //!
@@ -69,6 +70,7 @@ mod event;
 mod expire;
 mod group;
 mod group_rows;
+mod image;
 mod interest;
 mod messages;
 mod origin;
@@ -84,6 +86,8 @@ mod view;
 mod waiting;
 mod winner;
 
+#[cfg(test)]
+mod image_test;
 #[cfg(test)]
 mod model_test;
 #[cfg(test)]
@@ -114,6 +118,7 @@ pub use checkpoint::{FrozenState, OpenError};
 pub use compact::TombstoneBounds;
 pub use digest::Digest;
 pub use group::Group;
+pub use image::{ImageError, ImageSum, founding_id, push_indexed};
 pub use outcome::{BatchOutcome, Disposition, OriginOpened, Outcome};
 pub use receiver::Receiver;
 pub use session::{Assigned, CloseReason, Closed};

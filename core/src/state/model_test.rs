@@ -305,6 +305,7 @@ proptest! {
             }
         }
         verify(&mut other.state);
+        verify_image(&mut one.state, 200);
         assert_equal(&mut one.state, &mut other.state);
         assert_equal(&mut one.recovered(&log), &mut one.state);
         assert_equal(&mut other.recovered(&log), &mut one.state);

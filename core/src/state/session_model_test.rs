@@ -303,6 +303,7 @@ proptest! {
             }
             run.step(time_us, &step);
         }
+        verify_image(&mut run.plain, 1);
         // All go, and after a while every will has had its turn.
         for node in 0..NODES.len() {
             let limit = NO_LIMIT;

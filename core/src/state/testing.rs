@@ -5,7 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::compact::TombstoneBounds;
-use super::{Applied, AppliedId, BatchOutcome, Disposition, Outcome, Session, State, StateView};
+use super::{
+    Applied, AppliedId, BatchOutcome, Disposition, ImageSum, Outcome, Session, State, StateView, founding_id,
+    push_indexed,
+};
 use crate::command::{
     BatchBuilder, BatchId, Command, Condition, Connect, Delete, DeleteFilter, Disconnect, EntryBuilder, Event, Item,
     Operation, Put, SessionSubscription, Subscribe, SubscriptionOptions, Will,
@@ -19,7 +22,7 @@ use crate::keyspace::tombstone::{tombstone_age_key, tombstone_age_of_key};
 use crate::keyspace::topic::stored_topic;
 use crate::keyspace::{GroupRow, KeyKind, Message, MessageContent, Tombstone, TopicRecord};
 use crate::metadata::Metadata;
-use crate::store::{Direction, MemoryStore, ReadView, Store};
+use crate::store::{Direction, MemoryStore, ReadView, Store, WriteBatch};
 use crate::topic::{SubscriptionFilter, TopicFilter, TopicName};
 
 mod checks;

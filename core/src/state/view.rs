@@ -51,6 +51,7 @@ pub struct StateView {
     pub connection_count: usize,
     /// Fence of the connection that was made last; 0 before the first.
     pub fence: u64,
+    pub(super) position: Position,
     pub(super) origins: Arc<BTreeMap<u64, OriginRow>>,
     pub(super) membership: Option<Bytes>,
     pub(super) sessions: OrdMap<Bytes, Arc<Session>>,
@@ -108,6 +109,7 @@ impl State {
             message_bytes,
             dropped_through,
             fence,
+            position: self.position,
             origins: Arc::clone(&self.origins),
             membership: self.membership.clone(),
             sessions: self.sessions.by_client(),

@@ -7,7 +7,8 @@
 //! | [`state_machine`] | openraft's state machine on `banyan_core::state` |
 //! | [`checkpoint`], [`checkpoint_mark`] | writing the state to the store, and purging the log behind it |
 //! | [`digests`] | what nodes compare to see that they hold the same |
-//! | [`snapshot`], [`network`] | what travels between nodes, on [`crate::peer`] |
+//! | [`snapshot`], [`unfinished`], [`network`] | what travels between nodes, on [`crate::peer`] |
+//! | [`founding`] | the membership of a cluster that begins with a state |
 //! | [`intake`] | the leader's end of the origin streams: from batches to log entries |
 //! | [`housekeeping`] | what the leader does as time passes |
 //! | [`read_index`] | linearizable reads on any node |
@@ -18,6 +19,7 @@
 pub mod checkpoint;
 pub mod checkpoint_mark;
 pub mod digests;
+pub mod founding;
 pub mod housekeeping;
 pub mod intake;
 pub mod log_store;
@@ -28,6 +30,7 @@ pub mod runtime;
 pub mod snapshot;
 pub mod state_machine;
 pub mod types;
+pub mod unfinished;
 pub mod wire;
 
 pub use replica::{Leadership, Replica, ReplicaSettings};

@@ -35,6 +35,7 @@ use serde::de::DeserializeOwned;
 use self::append::AppendStream;
 use super::snapshot::{SnapshotData, SnapshotInbox, SnapshotOutbox};
 use super::types::{NodeId, TypeConfig, Vote};
+use super::unfinished::Unfinished;
 use super::wire::{self, AppendEntriesRequest};
 use crate::peer::{Lane, PeerError, PeerStream, Peers};
 
@@ -57,13 +58,15 @@ type RaftResult<T> = Result<T, RPCError<TypeConfig>>;
 #[derive(Clone)]
 pub struct NetworkFactory {
     peers: Peers,
+    unfinished: Arc<Unfinished>,
 }
 
 impl NetworkFactory {
-    /// Reaches other nodes through `peers`, which learns their addresses from the membership.
+    /// Reaches other nodes through `peers`, which learns their addresses from the membership. What becomes of snapshots on
+    /// their way is noted in `unfinished`.
     #[must_use]
-    pub fn new(peers: Peers) -> Self {
-        Self { peers }
+    pub fn new(peers: Peers, unfinished: Arc<Unfinished>) -> Self {
+        Self { peers, unfinished }
     }
 
     fn client(&self, target: NodeId, node: &BasicNode, pipelined: bool) -> RaftClient {
@@ -72,6 +75,7 @@ impl NetworkFactory {
         }
         RaftClient {
             peers: self.peers.clone(),
+            unfinished: Arc::clone(&self.unfinished),
             target,
             pipelined,
         }
@@ -93,6 +97,7 @@ impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
 /// What openraft asks of one other node.
 pub struct RaftClient {
     peers: Peers,
+    unfinished: Arc<Unfinished>,
     target: NodeId,
     /// Whether AppendEntries are streamed on their own lane, or are requests on the control lane.
     pipelined: bool,
@@ -215,7 +220,8 @@ impl RaftNetworkV2<TypeConfig> for RaftClient {
                 .open_stream(self.target, Lane::Snapshot, kind::SNAPSHOT_STREAM, timeout)
                 .await;
             let stream = opened.map_err(|error| self.error(RPCTypes::InstallSnapshot, timeout, &error))?;
-            SnapshotOutbox::new(stream).send(vote, snapshot).await
+            let outbox = SnapshotOutbox::new(stream, self.target, Arc::clone(&self.unfinished));
+            outbox.send(vote, snapshot).await
         };
         tokio::select! {
             biased;

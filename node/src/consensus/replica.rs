@@ -209,7 +209,7 @@ impl Replica {
         let _ = shared.observer.set(observer);
         let machine = StateMachine::new(Arc::clone(&shared), log.clone())
             .map_err(|error| ReplicaOpenError::Damaged(error.to_string()))?;
-        let network = NetworkFactory::new(peers.clone());
+        let network = NetworkFactory::new(peers.clone(), Arc::clone(&shared.unfinished));
         let raft_once = Arc::new(OnceLock::new());
         tokio::spawn(checkpoint::run(
             Arc::clone(&shared),

@@ -23,6 +23,7 @@ use super::digests::{DigestMark, DigestMarks};
 use super::log_store::LogHandle;
 use super::snapshot::SnapshotData;
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use super::unfinished::Unfinished;
 use super::wire;
 use crate::changes::{ChangeBatch, ChangeRing};
 use crate::fatal::{Fatal, FatalError};
@@ -65,6 +66,8 @@ pub struct SharedState {
     pub(super) applied: watch::Sender<Applied>,
     pub(super) observer: OnceLock<Arc<dyn ApplyObserver>>,
     pub(super) snapshot: Mutex<Option<CurrentSnapshot>>,
+    /// Snapshots on their way to other nodes.
+    pub(super) unfinished: Arc<Unfinished>,
     /// Serialises everything that writes the store: checkpoints and installed snapshots.
     pub(super) store_writer: tokio::sync::Mutex<()>,
     /// What is compared with other nodes.
@@ -106,6 +109,7 @@ impl SharedState {
             ring,
             observer: OnceLock::new(),
             snapshot: Mutex::new(None),
+            unfinished: Arc::default(),
             store_writer: tokio::sync::Mutex::new(()),
             digests: Mutex::default(),
             mark,
@@ -381,7 +385,14 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, SnapshotData>>, io::Error> {
-        Ok(self.shared.snapshot.lock().clone().map(CurrentSnapshot::into_snapshot))
+        let latest = self.shared.snapshot.lock().clone();
+        // One that is on its way is sent to its end, as long as the log goes on from there.
+        let begun = self.shared.unfinished.snapshot().filter(|begun| {
+            let index = |snapshot: &CurrentSnapshot| snapshot.meta.last_log_id.map_or(0, |last| last.index());
+            index(begun) >= self.log.purged_index()
+                && latest.as_ref().is_some_and(|latest| index(begun) <= index(latest))
+        });
+        Ok(begun.or(latest).map(CurrentSnapshot::into_snapshot))
     }
 }
 

@@ -26,7 +26,7 @@ pub type AppendEntriesRequest = openraft::raft::AppendEntriesRequest<TypeConfig>
 pub struct WireError(String);
 
 impl WireError {
-    fn new(error: &impl std::fmt::Display) -> Self {
+    pub(super) fn new(error: &impl std::fmt::Display) -> Self {
         Self(error.to_string())
     }
 }

@@ -10,6 +10,7 @@
 //! | `changes`, `feed` | the change feed, by page and as a stream |
 //! | `publish` | events and retained messages |
 //! | `sessions` | MQTT sessions: looked at and ended |
+//! | `snapshot` | a backup as a stream |
 //! | `cluster`, `health` | members; is this node alive, can it serve |
 //! | `query`, `headers`, `body`, `consistency` | what a request says |
 //! | `websocket`, `byte_stream` | MQTT over WebSocket: the upgrade, and the byte stream that it leads to |
@@ -42,6 +43,7 @@ mod query;
 mod render;
 mod serve;
 mod sessions;
+mod snapshot;
 mod stream;
 mod topics;
 mod views;
@@ -74,6 +76,8 @@ pub struct HttpSettings {
     pub heartbeat: Duration,
     /// Most lists streamed at a time. Each holds a view of the state.
     pub list_streams_max: usize,
+    /// Most backups streamed at a time. Each holds a view of the state.
+    pub snapshots_max: usize,
     /// Most change feeds open at a time.
     pub feeds_max: usize,
     /// Who takes the connections that begin as a WebSocket at `/mqtt`; without, there are none.
@@ -90,6 +94,7 @@ impl Default for HttpSettings {
             stall_timeout: Duration::from_secs(60),
             heartbeat: Duration::from_secs(15),
             list_streams_max: 256,
+            snapshots_max: 2,
             feeds_max: 10_000,
             mqtt: None,
             websocket_origins: Arc::default(),
@@ -104,6 +109,7 @@ struct Http {
     views: ListViews,
     settings: Arc<HttpSettings>,
     list_streams: Arc<Semaphore>,
+    snapshots: Arc<Semaphore>,
     feeds: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
@@ -118,6 +124,7 @@ pub fn router(service: Service, views: ListViews, settings: HttpSettings, shutdo
         service,
         views,
         list_streams: Arc::new(Semaphore::new(settings.list_streams_max)),
+        snapshots: Arc::new(Semaphore::new(settings.snapshots_max)),
         feeds: Arc::new(Semaphore::new(settings.feeds_max)),
         settings: Arc::new(settings),
         shutdown,
@@ -142,6 +149,7 @@ pub fn router(service: Service, views: ListViews, settings: HttpSettings, shutdo
             "/v1/cluster/members",
             get(cluster::get_members).post(not_implemented::route),
         )
+        .route("/v1/cluster/snapshot", get(snapshot::get))
         .route("/v1/cluster/{*rest}", any(not_implemented::route))
         .route("/v1/children", any(not_implemented::route))
         .route("/v1/children/{*topic}", any(not_implemented::route))

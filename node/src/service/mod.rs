@@ -145,6 +145,12 @@ impl Service {
         self.0.replica.node_id()
     }
 
+    /// The cluster's id.
+    #[must_use]
+    pub fn cluster_id(&self) -> u64 {
+        self.0.settings.identity.cluster_id
+    }
+
     /// Wall-clock time, microseconds since the epoch.
     #[must_use]
     pub fn now_us(&self) -> u64 {

@@ -109,6 +109,11 @@ impl Cluster {
         (Ipv4Addr::LOCALHOST, self.nodes[index].http.number()).into()
     }
 
+    /// Where the peers of node `index` reach it.
+    pub fn peer(&self, index: usize) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.nodes[index].peer.number()).into()
+    }
+
     /// The URL of `path` (with its leading slash) at node `index`.
     pub fn url(&self, index: usize, path: &str) -> String {
         format!("http://{}{path}", self.http(index))

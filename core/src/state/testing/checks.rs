@@ -189,3 +189,48 @@ fn verify_rows(rows: &[(Bytes, Bytes)], revision_max: u64) -> (u64, u64) {
     assert_eq!(age_rows, ages);
     (topics.len() as u64, tombstones.len() as u64)
 }
+
+/// Checks that the image of a state is all of it: a state made of those rows is the same, founded at another log entry.
+pub(in crate::state) fn verify_image(state: &mut State, chunk_bytes: usize) {
+    let view = state.view();
+    let (sum, batch) = image(&view, chunk_bytes);
+    sum.check(view.position()).unwrap();
+    assert_eq!((sum.digest(), sum.data_digest()), (view.digest, view.data_digest()));
+    assert_eq!(sum.session_count, view.session_count() as u64);
+    let mut founded = founded(batch, *view.position());
+    assert_eq!(founded.view().full_digest().unwrap(), view.digest);
+    assert_eq!(founded.origins, state.origins);
+    assert_eq!(rows(&mut founded), rows(state));
+}
+
+/// The rows of the image with their indexes, read in chunks, and what they come to.
+pub(in crate::state) fn image(view: &StateView, chunk_bytes: usize) -> (ImageSum, WriteBatch) {
+    let (mut sum, mut batch, mut last) = (ImageSum::default(), WriteBatch::new(), None::<Bytes>);
+    loop {
+        let chunk = view.image_after(last.as_deref(), chunk_bytes).unwrap();
+        let bytes: usize = chunk.iter().map(|(key, value)| key.len() + value.len()).sum();
+        assert!(bytes <= chunk_bytes || chunk.len() == 1);
+        let Some((key, _)) = chunk.last() else {
+            return (sum, batch);
+        };
+        last = Some(key.clone());
+        for (key, value) in chunk {
+            sum.add(&key, &value).unwrap();
+            push_indexed(key, value, &mut batch).unwrap();
+        }
+    }
+}
+
+/// A state of these rows, founded where `position` is.
+pub(in crate::state) fn founded(mut batch: WriteBatch, position: Position) -> State {
+    let applied = position.applied.map(|applied| founding_id(applied.index));
+    let position = Position { applied, ..position };
+    batch.push((Bytes::from_static(&POSITION_KEY), Some(position.encode())));
+    let store = MemoryStore::new();
+    store.write(batch).unwrap();
+    verify_store(&store);
+    let mut state = open(&store);
+    assert_eq!(state.applied(), applied);
+    verify(&mut state);
+    state
+}

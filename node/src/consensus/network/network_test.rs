@@ -262,7 +262,7 @@ async fn start(id: u64, address: &str, log: MemoryLog, machine: Machine) -> Node
         enable_pre_vote: Some(true),
         ..Config::default()
     };
-    let network = NetworkFactory::new(peers(id));
+    let network = NetworkFactory::new(peers(id), Arc::default());
     let config = Arc::new(config.validate().unwrap());
     let raft = Raft::new(id, config, network, log.clone(), machine.clone())
         .await
@@ -476,7 +476,7 @@ impl PeerHandler for Holding {
 
 async fn client_of(follower: Holding) -> RaftClient {
     let (address, _stop) = listen(2, "127.0.0.1:0", Arc::new(follower)).await;
-    NetworkFactory::new(peers(1))
+    NetworkFactory::new(peers(1), Arc::default())
         .new_client(2, &BasicNode::new(address))
         .await
 }
@@ -596,15 +596,16 @@ async fn a_snapshot_that_breaks_off_is_damaged_or_is_overtaken_leaves_no_trace()
     assert_eq!(broken.receiver.recv().await, taken);
     drop(broken);
 
-    // Is overtaken by one that is damaged.
+    // Is overtaken by one that is damaged. Both are told what is there and begin anew.
     let mut overtaken = open().await;
     overtaken.sender.send(begin.clone()).unwrap();
-    assert_eq!(overtaken.receiver.recv().await, taken);
+    let held = overtaken.receiver.recv().await.unwrap().unwrap();
+    assert_eq!((held[0], held.len()), (0, 13));
     let mut damaged = open().await;
     damaged.sender.send(begin).unwrap();
     let replaced = PeerError::Failed("a newer transfer replaces this one".into());
     assert_eq!(overtaken.receiver.recv().await, Some(Err(replaced)));
-    assert_eq!(damaged.receiver.recv().await, taken);
+    assert_eq!(damaged.receiver.recv().await, Some(Ok(held)));
     damaged.sender.send(chunk).unwrap();
     assert_eq!(damaged.receiver.recv().await, taken);
     damaged
@@ -615,4 +616,173 @@ async fn a_snapshot_that_breaks_off_is_damaged_or_is_overtaken_leaves_no_trace()
         matches!(damaged.receiver.recv().await, Some(Err(PeerError::Failed(reason))) if reason.contains("what came"))
     );
     assert_eq!(node.machine.pairs(), [(Bytes::from("kept"), Bytes::from("so"))]);
+}
+
+/// Sends `begin`, and gives what the receiver says it has.
+async fn begin_snapshot(sender: &Peers, begin: &Bytes) -> (PeerStream, Bytes) {
+    let stream = sender.open_stream(2, Lane::Snapshot, kind::SNAPSHOT_STREAM, LONG);
+    let mut stream = stream.await.unwrap();
+    stream.sender.send(begin.clone()).unwrap();
+    let taken = stream.receiver.recv().await.unwrap().unwrap();
+    assert_eq!(taken[0], 0);
+    (stream, taken.slice(1..))
+}
+
+#[tokio::test]
+async fn a_snapshot_that_broke_off_goes_on_where_it_was() {
+    let node = start_new(2, Machine::default()).await;
+    let sender = peers(9);
+    sender.set_address(2, node.address.clone());
+    let begin_of = |meta: &SnapshotMeta| {
+        let begin = wire::encode(&(Vote::new_committed(7, 9), meta)).unwrap();
+        Bytes::from([&[0][..], &begin].concat())
+    };
+    let begin = begin_of(&SnapshotMeta::default());
+    let chunk = |key: u8| Bytes::from(vec![1, 0, 0, 0, 1, 0, 0, 0, 1, key, b'v']);
+    let tagged = |tag: u8, chunks: &[u8]| {
+        let bodies: Vec<u8> = chunks.iter().flat_map(|key| chunk(*key)[1..].to_vec()).collect();
+        let crc = crc32c::crc32c(&bodies).to_be_bytes();
+        Bytes::from([&[tag][..], &(chunks.len() as u64).to_be_bytes(), &crc].concat())
+    };
+    let taken = Some(Ok(Bytes::from_static(&[0])));
+
+    let (mut broken, held) = begin_snapshot(&sender, &begin).await;
+    assert!(held.is_empty());
+    for key in [b'a', b'b'] {
+        broken.sender.send(chunk(key)).unwrap();
+        assert_eq!(broken.receiver.recv().await, taken);
+    }
+    // The connection is not even known to be broken yet when the next attempt comes.
+    let (mut resumed, held) = begin_snapshot(&sender, &begin).await;
+    assert_eq!(held, tagged(0, b"ab").slice(1..), "it says what it has");
+    resumed.sender.send(tagged(3, b"ab")).unwrap();
+    resumed.sender.send(chunk(b'c')).unwrap();
+    assert_eq!(resumed.receiver.recv().await, taken);
+    drop(resumed);
+
+    // Whoever goes on with something else is refused, and then nothing is left to go on with.
+    let (mut wrong, held) = begin_snapshot(&sender, &begin).await;
+    assert_eq!(held, tagged(0, b"abc").slice(1..));
+    wrong.sender.send(tagged(3, b"abd")).unwrap();
+    assert!(
+        matches!(wrong.receiver.recv().await, Some(Err(PeerError::Failed(reason))) if reason.contains("not there"))
+    );
+    let (mut anew, held) = begin_snapshot(&sender, &begin).await;
+    assert!(held.is_empty());
+    anew.sender.send(chunk(b'a')).unwrap();
+    assert_eq!(anew.receiver.recv().await, taken);
+    drop(anew);
+
+    // One who does not go on begins anew; another snapshot finds nothing.
+    let (mut anew, held) = begin_snapshot(&sender, &begin).await;
+    assert_eq!(held, tagged(0, b"a").slice(1..));
+    anew.sender.send(chunk(b'a')).unwrap();
+    assert_eq!(anew.receiver.recv().await, taken);
+    drop(anew);
+    let other = SnapshotMeta {
+        last_log_id: Some(log_id(3)),
+        ..SnapshotMeta::default()
+    };
+    let (mut other, held) = begin_snapshot(&sender, &begin_of(&other)).await;
+    assert!(held.is_empty());
+    for key in [b'x', b'y'] {
+        other.sender.send(chunk(key)).unwrap();
+        assert_eq!(other.receiver.recv().await, taken);
+    }
+    other.sender.send(tagged(2, b"xy")).unwrap();
+    let done = other.receiver.recv().await.unwrap().unwrap();
+    assert_eq!(done[0], 1);
+    let keys: Vec<_> = node.machine.pairs().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, ["x", "y"]);
+}
+
+/// A receiver that takes two chunks and goes, then says what it has, and takes the rest.
+#[derive(Default)]
+struct Breaking(Arc<Mutex<Vec<Vec<Bytes>>>>);
+
+impl PeerHandler for Breaking {
+    fn on_request(
+        &self,
+        _from: u64,
+        _lane: Lane,
+        _kind: u8,
+        _body: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, String>> {
+        async { Err("not asked for".to_owned()) }.boxed()
+    }
+
+    fn on_message(&self, _from: u64, _lane: Lane, _kind: u8, _body: Bytes) {}
+
+    fn on_stream(&self, _from: u64, _lane: Lane, _kind: u8, mut stream: PeerStream) {
+        let attempts = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let held: Vec<u8> = attempts
+                .lock()
+                .iter()
+                .flatten()
+                .flat_map(|chunk| chunk[1..].to_vec())
+                .collect();
+            let begin = stream.receiver.recv().await.unwrap().unwrap();
+            assert_eq!(begin[0], 0);
+            let (pairs, crc) = (attempts.lock().iter().flatten().count() as u64, crc32c::crc32c(&held));
+            let has = [&[0][..], &pairs.to_be_bytes(), &crc.to_be_bytes()].concat();
+            let taken = if pairs == 0 { vec![0] } else { has.clone() };
+            stream.sender.send(taken.into()).unwrap();
+            attempts.lock().push(Vec::new());
+            if pairs > 0 {
+                let resume = stream.receiver.recv().await.unwrap().unwrap();
+                assert_eq!((resume[0], &resume[1..]), (3, &has[1..]));
+            }
+            loop {
+                let message = stream.receiver.recv().await.unwrap().unwrap();
+                if message[0] == 2 {
+                    let response = SnapshotResponse::<TypeConfig>::new(Vote::new_committed(1, 1));
+                    let done = [&[1][..], &wire::encode(&response).unwrap()].concat();
+                    return stream.sender.send(done.into()).unwrap();
+                }
+                attempts.lock().last_mut().unwrap().push(message);
+                if pairs == 0 && attempts.lock()[0].len() == 2 {
+                    return;
+                }
+                stream.sender.send(Bytes::from_static(&[0])).unwrap();
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_sender_goes_on_where_it_was() {
+    let follower = Breaking::default();
+    let attempts = Arc::clone(&follower.0);
+    let (address, _stop) = listen(2, "127.0.0.1:0", Arc::new(follower)).await;
+    let unfinished = Arc::new(Unfinished::default());
+    let mut factory = NetworkFactory::new(peers(1), Arc::clone(&unfinished));
+    let mut client = factory.new_client(2, &BasicNode::new(address)).await;
+    let store = MemoryStore::new();
+    let large = |key: u8| (Bytes::copy_from_slice(&[key]), Some(vec![key; 1_500_000].into()));
+    store.write((0..5).map(large).collect()).unwrap();
+    let view: Arc<dyn banyan_core::store::ReadView> = store.view();
+    let snapshot = || Snapshot {
+        meta: SnapshotMeta {
+            last_log_id: Some(log_id(3)),
+            ..SnapshotMeta::default()
+        },
+        snapshot: SnapshotData::View(Arc::clone(&view)),
+    };
+    let vote = Vote::new_committed(1, 1);
+    let mut send = async || {
+        let never = std::future::pending();
+        RaftNetworkV2::full_snapshot(&mut client, vote, snapshot(), never, RPCOption::new(LONG)).await
+    };
+    assert!(send().await.is_err(), "the follower has gone");
+    let kept = unfinished.snapshot().map(|snapshot| snapshot.meta.last_log_id);
+    assert_eq!(kept, Some(Some(log_id(3))), "the snapshot is kept for the next attempt");
+    send().await.unwrap();
+    assert!(unfinished.snapshot().is_none());
+    let sent: Vec<Vec<u8>> = attempts
+        .lock()
+        .iter()
+        .map(|chunks| chunks.iter().map(|chunk| chunk[9]).collect())
+        .collect();
+    assert_eq!(sent, [vec![0, 1], vec![2, 3, 4]], "keys of the chunks of each attempt");
 }
