@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use banyan_core::feature::UnknownLevel;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +12,9 @@ pub enum FatalError {
     /// Log or state could not be read or written, or hold what cannot be true.
     #[error("storage failed: {0}")]
     Storage(String),
+    /// The cluster has gone on to what this node does not know.
+    #[error("{0}")]
+    Level(#[from] UnknownLevel),
     /// Consensus stopped.
     #[error("consensus stopped: {0}")]
     Consensus(String),

@@ -3,6 +3,7 @@
 mod delete;
 mod get;
 mod list;
+mod node;
 mod put;
 mod session;
 mod status;
@@ -27,6 +28,9 @@ pub(crate) enum Command {
     Delete(delete::Delete),
     /// List topics, of one moment
     List(list::List),
+    /// Empty a node before it is stopped
+    #[command(subcommand)]
+    Node(node::Node),
     /// Look at MQTT sessions, and end them
     #[command(subcommand)]
     Session(session::Session),
@@ -43,6 +47,7 @@ impl Command {
             Self::Put(put) => put.run(client, output),
             Self::Delete(delete) => delete.run(client, output),
             Self::List(list) => list.run(client, output),
+            Self::Node(node) => node.run(client, output),
             Self::Session(session) => session.run(client, output),
             Self::Watch(watch) => watch.run(client, output),
         }

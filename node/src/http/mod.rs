@@ -11,6 +11,7 @@
 //! | `publish` | events and retained messages |
 //! | `sessions` | MQTT sessions: looked at and ended |
 //! | `cluster`, `health` | members; is this node alive, can it serve |
+//! | `drain` | a member is emptied before it stops |
 //! | `query`, `headers`, `body`, `consistency` | what a request says |
 //! | `websocket`, `byte_stream` | MQTT over WebSocket: the upgrade, and the byte stream that it leads to |
 //! | `render`, `problem` | what an answer says |
@@ -29,6 +30,7 @@ mod cluster;
 mod consistency;
 mod cursor;
 mod delete_filter;
+mod drain;
 mod feed;
 mod headers;
 mod health;
@@ -141,6 +143,10 @@ pub fn router(service: Service, views: ListViews, settings: HttpSettings, shutdo
         .route(
             "/v1/cluster/members",
             get(cluster::get_members).post(not_implemented::route),
+        )
+        .route(
+            "/v1/cluster/members/{id}/drain",
+            get(drain::tell).post(drain::begin).delete(drain::undo),
         )
         .route("/v1/cluster/{*rest}", any(not_implemented::route))
         .route("/v1/children", any(not_implemented::route))

@@ -1,5 +1,6 @@
 //! The table of settings: one row a key, from which the file reader, the flags, the environment and the help are made.
 
+use banyan_core::feature::FeatureLevel;
 use banyan_core::limits;
 
 pub use super::key::{Key, Kind};
@@ -115,6 +116,28 @@ pub static PEER_ADVERTISE: Key = text(
     None,
     r#"peer_advertise = "node1.example.org:7400""#,
     "Address that other nodes connect to; `peer` unless given",
+);
+/// `mqtt_advertise`
+pub static MQTT_ADVERTISE: Key = text(
+    "mqtt_advertise",
+    None,
+    r#"mqtt_advertise = "node1.example.org:1883""#,
+    "Address that MQTT clients of a node that drains are sent to; the first of `mqtt` unless given",
+);
+/// `mqtts_advertise`
+pub static MQTTS_ADVERTISE: Key = text(
+    "mqtts_advertise",
+    None,
+    r#"mqtts_advertise = "node1.example.org:8883""#,
+    "The same for MQTT over TLS; the first of `mqtts` unless given",
+);
+/// `drain_rate`
+pub static DRAIN_RATE: Key = number(
+    "drain_rate",
+    500,
+    (0, 1_000_000),
+    "drain_rate = 500",
+    "MQTT clients that a node which drains hands over a second, unless the command says otherwise; 0: all at once",
 );
 /// `peer_certificate`
 pub static PEER_CERTIFICATE: Key = text(
@@ -426,6 +449,14 @@ pub static CHANGE_RING_BYTES: Key = bytes(
     r#"change_ring_bytes = "64 MiB""#,
     "Applied changes held in memory until they are dispatched; clean sessions are closed if they outgrow it",
 );
+/// `feature_level_max`
+pub static FEATURE_LEVEL_MAX: Key = number(
+    "feature_level_max",
+    FeatureLevel::KNOWN.number() as u64,
+    (1, FeatureLevel::KNOWN.number() as u64),
+    "feature_level_max = 1",
+    "Feature level up to which this node takes part: the cluster goes no further while a member holds it back",
+);
 /// `log_format`
 pub static LOG_FORMAT: Key = Key {
     name: "log_format",
@@ -445,7 +476,7 @@ pub static LOG_FILTER: Key = text(
 );
 
 /// Every setting, in the order of `--help`.
-pub static KEYS: [&Key; 57] = [
+pub static KEYS: [&Key; 61] = [
     &DATA_DIR,
     &NODE_ID,
     &MQTT,
@@ -460,6 +491,9 @@ pub static KEYS: [&Key; 57] = [
     &WEBSOCKET_ORIGINS,
     &PEER,
     &PEER_ADVERTISE,
+    &MQTT_ADVERTISE,
+    &MQTTS_ADVERTISE,
+    &DRAIN_RATE,
     &PEER_CERTIFICATE,
     &PEER_KEY,
     &PEER_CA,
@@ -501,6 +535,7 @@ pub static KEYS: [&Key; 57] = [
     &LOG_KEEP_BYTES,
     &CHECKPOINT_BYTES,
     &CHANGE_RING_BYTES,
+    &FEATURE_LEVEL_MAX,
     &LOG_FORMAT,
     &LOG_FILTER,
 ];
