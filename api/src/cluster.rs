@@ -66,6 +66,10 @@ pub struct Member {
     pub http_address: Option<String>,
     /// Version of its program.
     pub version: Option<String>,
+    /// What all members understand, as far as it has applied: the feature level of the cluster.
+    pub feature_level: Option<u16>,
+    /// The last feature level that it takes part in.
+    pub feature_level_max: Option<u16>,
     /// The term it is in.
     pub term: Option<u64>,
     /// Index of the last log entry in its log.

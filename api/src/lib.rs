@@ -11,12 +11,14 @@
 //! | [`publish`] | events and their answers |
 //! | [`changes`] | the change feed |
 //! | [`cluster`] | members and their progress |
+//! | [`drain`] | a node that is emptied before it stops |
 //! | [`session`] | MQTT sessions |
 //! | [`problem`] | errors, RFC 9457 |
 //! | [`timestamp`] | times as text |
 
 pub mod changes;
 pub mod cluster;
+pub mod drain;
 pub mod list;
 pub mod problem;
 pub mod publish;

@@ -64,10 +64,14 @@ problem_kinds! {
     TopicNotFound = "topic-not-found", 404, "The topic holds no value";
     /// The client has no session.
     SessionNotFound = "session-not-found", 404, "The client has no session";
+    /// There is no such member.
+    MemberNotFound = "member-not-found", 404, "The cluster has no such member";
     /// The path exists, the method does not.
     MethodNotAllowed = "method-not-allowed", 405, "The path does not take this method";
     /// The request did not arrive in time.
     RequestTimeout = "request-timeout", 408, "The request took too long to arrive";
+    /// It would endanger the cluster.
+    UnsafeStep = "unsafe-step", 409, "This step is not safe";
     /// The pages of this cursor are no longer kept.
     CursorExpired = "cursor-expired", 410, "The cursor has expired";
     /// Deletions since then are forgotten.

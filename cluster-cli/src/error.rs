@@ -39,9 +39,11 @@ impl From<Problem> for CliError {
     fn from(problem: Problem) -> Self {
         let text = format!("{}: {}", problem.title, problem.detail);
         match problem.kind() {
-            Some(ProblemKind::TopicNotFound | ProblemKind::SessionNotFound) => Self::NotFound(text),
             Some(ProblemKind::Unavailable | ProblemKind::TooManyRequests | ProblemKind::InsufficientStorage) => {
                 Self::Unavailable(text)
+            }
+            Some(ProblemKind::TopicNotFound | ProblemKind::SessionNotFound | ProblemKind::MemberNotFound) => {
+                Self::NotFound(text)
             }
             Some(
                 ProblemKind::InvalidTopic

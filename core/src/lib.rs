@@ -13,10 +13,12 @@
 //! | [`store`] | the ordered map beneath the state, its in-memory version, and the layer of changes above it |
 //! | [`command`] | replicated commands and their encoding |
 //! | [`state`] | `apply`, and the queries |
+//! | [`feature`] | what all members must understand before any uses it |
 //! | [`planted`] | bugs for the simulator to find; none in a release |
 //! | [`mqtt`] | packets, codec, and the connection as a state machine |
 
 pub mod command;
+pub mod feature;
 pub mod keyspace;
 pub mod limits;
 pub mod metadata;

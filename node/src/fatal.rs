@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use banyan_core::feature::UnknownLevel;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,9 @@ pub enum FatalError {
     /// The state differs from that of a majority of the voters.
     #[error("{0}; {NEVER_AGAIN}")]
     Diverged(String),
+    /// The cluster has gone on to what this node does not know.
+    #[error("{0}")]
+    Level(#[from] UnknownLevel),
     /// Consensus stopped.
     #[error("consensus stopped: {0}")]
     Consensus(String),

@@ -31,11 +31,12 @@ use crate::fatal::{Fatal, FatalError};
 use crate::http::{HttpSettings, ListViews, ServeMqtt};
 use crate::origin::{Origin, message};
 use crate::peer::{self, Lane, Peers};
+use crate::service::drain::Reached;
 use crate::service::peer_requests::PeerRequests;
 use crate::service::{Identity, Service, ServiceSettings};
 use crate::session::observer::Observer;
 use crate::session::{Registry, TakeView, backlog, housekeeping};
-use crate::settings::{Entry, Settings};
+use crate::settings::{Address, Entry, Settings};
 use crate::storage::disk::Disk;
 use crate::storage::log::LogSettings;
 use crate::{http, mqtt};
@@ -91,7 +92,9 @@ impl RunError {
             Self::Open(ReplicaOpenError::Consensus(_))
             | Self::Listen { .. }
             | Self::Fatal(FatalError::Consensus(_)) => 1,
-            Self::Open(_) | Self::DataDirectory(_) | Self::Fatal(FatalError::Storage(_) | FatalError::Diverged(_)) => 3,
+            Self::Open(_)
+            | Self::DataDirectory(_)
+            | Self::Fatal(FatalError::Storage(_) | FatalError::Diverged(_) | FatalError::Level(_)) => 3,
         }
     }
 }
@@ -240,7 +243,8 @@ impl Server {
         };
         let identity = Identity {
             cluster_id,
-            mqtt_address: first(&addresses.mqtt, &addresses.mqtts),
+            mqtt_address: advertised(settings.mqtt_advertise.as_ref(), &addresses.mqtt, &settings),
+            mqtts_address: advertised(settings.mqtts_advertise.as_ref(), &addresses.mqtts, &settings),
             http_address: first(&addresses.http, &addresses.https),
         };
         alarms.start(Watched {
@@ -253,6 +257,7 @@ impl Server {
         let service_settings = ServiceSettings {
             read_timeout: READ_TIMEOUT,
             write_timeout: Duration::from_millis(settings.write_timeout_ms),
+            drain_rate: settings.drain_rate,
             identity,
         };
         let service = Service::new(
@@ -277,6 +282,8 @@ impl Server {
 
         let stop_clients = CancellationToken::new();
         let clients = TaskTracker::new();
+        let (raising, stop) = (service.clone().raise_level(), stop_clients.clone());
+        clients.spawn(async move { stop.run_until_cancelled(raising).await });
         if settings.sys_interval_s > 0 {
             let interval = Duration::from_secs(settings.sys_interval_s);
             clients.spawn(mqtt::alarm_topics::run(service.clone(), stop_clients.clone()));
@@ -284,7 +291,8 @@ impl Server {
         }
         let mqtt_settings = mqtt::MqttSettings::new(&settings);
         let serve_mqtt = {
-            let (service, settings, stop) = (service.clone(), mqtt_settings.clone(), stop_clients.clone());
+            let settings = mqtt_settings.reached_by(Reached::WebSocket);
+            let (service, stop) = (service.clone(), stop_clients.clone());
             let clients = clients.clone();
             ServeMqtt::new(move |stream, peer| {
                 clients.spawn(mqtt::serve_stream(
@@ -303,13 +311,11 @@ impl Server {
             ..HttpSettings::default()
         };
         let routes = http::router(service.clone(), list_views, http_settings, stop_clients.clone());
-        for listener in listeners.mqtt.into_iter().chain(listeners.mqtts) {
-            clients.spawn(mqtt::serve(
-                listener,
-                service.clone(),
-                mqtt_settings.clone(),
-                stop_clients.clone(),
-            ));
+        let mqtt = listeners.mqtt.into_iter().map(|listener| (listener, Reached::Mqtt));
+        let mqtts = listeners.mqtts.into_iter().map(|listener| (listener, Reached::Mqtts));
+        for (listener, reached) in mqtt.chain(mqtts) {
+            let (service, settings) = (service.clone(), mqtt_settings.reached_by(reached));
+            clients.spawn(mqtt::serve(listener, service, settings, stop_clients.clone()));
         }
         for listener in listeners.http.into_iter().chain(listeners.https) {
             clients.spawn(http::serve(listener, routes.clone(), stop_clients.clone()));
@@ -381,6 +387,7 @@ impl Server {
     pub async fn stop(self) {
         tracing::info!("stopping: clients are told, the leadership is handed over");
         self.stop_clients.cancel();
+        self.service.drain().stop();
         if tokio::time::timeout(DRAIN_TIMEOUT, self.clients.wait()).await.is_err() {
             tracing::warn!("some clients did not go in time");
             self.broker.close_all(ReasonCode::ServerShuttingDown);
@@ -402,6 +409,17 @@ impl Server {
         self.replica.shutdown().await;
         self.stop_peers.cancel();
         tracing::info!("stopped");
+    }
+}
+
+/// Where clients can be sent to this node: as the settings say, or to its first listener. One on every interface is told by the
+/// host that other nodes reach this one by. Empty without a listener.
+fn advertised(given: Option<&Address>, listeners: &[SocketAddr], settings: &Settings) -> String {
+    match (given, listeners.first()) {
+        (Some(given), _) => given.to_string(),
+        (None, None) => String::new(),
+        (None, Some(listener)) if listener.ip().is_unspecified() => settings.peer_advertise.with_port(listener.port()),
+        (None, Some(listener)) => listener.to_string(),
     }
 }
 
@@ -477,6 +495,7 @@ fn replica_settings(settings: &Settings, random: u64) -> ReplicaSettings {
             keep_us: settings.message_keep_s.saturating_mul(1_000_000),
         },
         node_lost: Duration::from_secs(settings.node_lost_s),
+        feature_level_max: settings.feature_level_max,
     }
 }
 

@@ -36,6 +36,8 @@ mod value;
 
 use std::path::{Path, PathBuf};
 
+use banyan_core::feature::FeatureLevel;
+
 pub use address::{Address, Member};
 pub use error::{Problem, SettingsError};
 
@@ -68,6 +70,12 @@ pub struct Settings {
     pub peer: Address,
     /// What other nodes are told to connect to. Never port 0 or an unspecified host, unless `peer` itself has port 0.
     pub peer_advertise: Address,
+    /// Where MQTT clients of other nodes are sent. Never port 0 or an unspecified host.
+    pub mqtt_advertise: Option<Address>,
+    /// The same, with TLS.
+    pub mqtts_advertise: Option<Address>,
+    /// Clients that a drain hands over a second; 0: all at once.
+    pub drain_rate: u32,
     /// What nodes prove to each other that they are nodes with: `peer_certificate`, `peer_key`, `peer_ca`.
     pub peer_tls: Option<TlsFiles>,
     /// How the node enters a cluster at its first start. Without meaning afterwards, since membership is in the log.
@@ -154,6 +162,8 @@ pub struct Settings {
     pub disk_reserve_bytes: u64,
     /// From how long syncs of the log take, in the median, the disk counts as slow, milliseconds.
     pub disk_slow_ms: u64,
+    /// The last feature level that this node takes part in.
+    pub feature_level_max: FeatureLevel,
     /// Form of the log lines on standard error.
     pub log_format: LogFormat,
     /// Which log lines are written: `tracing` directives, such as `info,banyan_node::consensus=debug`.

@@ -29,7 +29,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use banyan_core::mqtt::packet::QoS;
+use banyan_core::mqtt::packet::{ProtocolVersion, QoS};
 use common::cluster::Cluster;
 use common::device::{Device, DeviceLog, DeviceOptions};
 use common::{number_from_environment, wait};
@@ -142,6 +142,7 @@ fn run_ring(qos: QoS) -> usize {
 
 fn start_device(number: usize, qos: QoS, addresses: &[SocketAddr]) -> Device {
     let options = DeviceOptions {
+        version: ProtocolVersion::V5,
         client_id: format!("device-{number}"),
         qos,
         topic: format!("ring/{number}"),

@@ -4,6 +4,7 @@ mod delete;
 mod get;
 mod health;
 mod list;
+mod node;
 mod put;
 mod recover;
 mod session;
@@ -37,6 +38,9 @@ pub(crate) enum Command {
     Snapshot(snapshot::Snapshot),
     /// After the loss of a majority: go on with what one stopped node holds, as a new cluster
     Recover(recover::Recover),
+    /// Empty a node before it is stopped
+    #[command(subcommand)]
+    Node(node::Node),
     /// Look at MQTT sessions, and end them
     #[command(subcommand)]
     Session(session::Session),
@@ -56,6 +60,7 @@ impl Command {
             Self::List(list) => list.run(client, output),
             Self::Snapshot(snapshot) => snapshot.run(client, output),
             Self::Recover(recover) => recover.run(output),
+            Self::Node(node) => node.run(client, output),
             Self::Session(session) => session.run(client, output),
             Self::Watch(watch) => watch.run(client, output),
         }

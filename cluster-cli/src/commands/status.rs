@@ -24,13 +24,17 @@ fn print(status: &ClusterStatus, output: &mut Output<'_>) -> Result<(), CliError
     }
     let voters = status.members.iter().filter(|member| member.role != "learner").count();
     output.line(&format!(
-        "cluster {}  term {}  leader {}  quorum {} of {voters}  asked node {}",
+        "cluster {}  term {}  leader {}  quorum {} of {voters}  asked node {}{}",
         status.cluster_id,
         status.term,
         or_dash(status.leader),
         status.quorum,
         status.node_id,
+        level(&status.members),
     ))?;
+    if let Some(line) = held_back(&status.members) {
+        output.line(&line)?;
+    }
     output.line(digest_line(&status.members))?;
     output.line("")?;
     let header = [
@@ -49,6 +53,33 @@ fn print(status: &ClusterStatus, output: &mut Output<'_>) -> Result<(), CliError
         "PEERS",
     ];
     output.table(header, status.members.iter().map(row).collect())
+}
+
+/// The feature level of the cluster: the highest that a member has applied.
+fn level(members: &[Member]) -> String {
+    let level = members.iter().filter_map(|member| member.feature_level).max();
+    level.map(|level| format!("  level {level}")).unwrap_or_default()
+}
+
+/// Who keeps the cluster from a level that others know.
+fn held_back(members: &[Member]) -> Option<String> {
+    let known: Vec<_> = members
+        .iter()
+        .filter_map(|member| Some((member, member.feature_level_max?)))
+        .collect();
+    let highest = known.iter().map(|(_, level)| *level).max()?;
+    let holding: Vec<_> = known
+        .iter()
+        .filter(|(_, level)| *level < highest)
+        .map(|(member, level)| {
+            format!(
+                "node {} (version {}, level {level})",
+                member.id,
+                or_dash(member.version.as_deref())
+            )
+        })
+        .collect();
+    (!holding.is_empty()).then(|| format!("feature level {highest} is held back by {}", holding.join(", ")))
 }
 
 fn row(member: &Member) -> [String; 13] {
@@ -158,6 +189,22 @@ mod tests {
         assert!(lines[6].starts_with("3     voter   unreachable  -"), "{text}");
         let json = printed(Format::Json, |output| print(&status, output));
         assert_eq!(serde_json::from_str::<ClusterStatus>(&json).unwrap(), status);
+    }
+
+    #[test]
+    fn who_holds_a_level_back_is_named() {
+        let with = |id: u64, level: u16| Member {
+            version: Some("0.1.0".into()),
+            feature_level: Some(1),
+            feature_level_max: Some(level),
+            ..member(id, 9, "a")
+        };
+        assert_eq!(held_back(&[with(1, 2), with(2, 2)]), None);
+        assert_eq!(
+            held_back(&[with(1, 2), with(2, 1)]).as_deref(),
+            Some("feature level 2 is held back by node 2 (version 0.1.0, level 1)")
+        );
+        assert_eq!(level(&[with(1, 2)]), "  level 1");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::wire::{Reader, put_block};
 use super::{Command, DecodeError};
+use crate::feature::FeatureLevel;
 use crate::limits::BATCH_COMMANDS_MAX;
 
 const VERSION: u8 = 1;
@@ -132,12 +133,15 @@ impl Batch {
         })
     }
 
-    /// Reads everything once. A leader does this before it lets a batch into the log.
+    /// Reads everything once. A leader does this before it lets a batch into the log. Returns the feature level that the cluster
+    /// must have.
     ///
     /// # Errors
     /// The first command that is malformed.
-    pub fn validate(&self) -> Result<(), DecodeError> {
-        self.commands().try_for_each(|command| command.map(drop))
+    pub fn validate(&self) -> Result<FeatureLevel, DecodeError> {
+        self.commands().try_fold(FeatureLevel::FIRST, |level, command| {
+            Ok(level.max(command?.operation.feature_level()))
+        })
     }
 
     /// Which batch it is.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::feature::FeatureLevel;
 use crate::keyspace::MessagePosition;
 use crate::metadata::{Metadata, MetadataBuilder};
 use crate::topic::{SubscriptionFilter, TopicFilter, TopicName};
@@ -222,7 +223,7 @@ fn commands_come_back_as_they_went() {
         (batch.id(), batch.deadline_us(), batch.count()),
         (ID, 99, commands().len())
     );
-    assert_eq!(batch.validate(), Ok(()));
+    assert_eq!(batch.validate(), Ok(FeatureLevel::FIRST));
     assert_eq!(decoded(&bytes), Ok(commands()));
 }
 
@@ -256,6 +257,7 @@ fn items_come_back_as_they_went() {
             keep_us: 12,
         },
         Item::Assign { limit: 13 },
+        Item::RaiseLevel(FeatureLevel::KNOWN),
     ];
     let mut builder = EntryBuilder::new();
     assert!(builder.is_empty());

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::DecodeError;
 use super::wire::{Reader, put_block};
+use crate::feature::FeatureLevel;
 
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 1 + 8;
@@ -16,6 +17,7 @@ const END_DUE: u8 = 5;
 const LOSE_NODE: u8 = 6;
 const TRIM: u8 = 7;
 const ASSIGN: u8 = 8;
+const RAISE_LEVEL: u8 = 16;
 
 /// One part of an entry. Parts are applied in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +69,18 @@ pub enum Item {
         /// At most this many messages; capped at [`crate::limits::ASSIGN_CHUNK_MESSAGES_MAX`].
         limit: u32,
     },
+    /// All members know this feature level, so it holds from here on. A lesser one than holds changes nothing. The entry itself is
+    /// of the first level that is raised to, and asked of nobody who does not know it.
+    RaiseLevel(FeatureLevel),
+}
+
+impl Item {
+    /// The level that the cluster must have before this is put into the log. What is in a batch is asked
+    /// [for itself](super::Operation::feature_level).
+    #[must_use]
+    pub const fn feature_level(&self) -> FeatureLevel {
+        FeatureLevel::FIRST
+    }
 }
 
 /// Collects items into the bytes of an entry.
@@ -120,6 +134,9 @@ impl EntryBuilder {
                 out.extend_from_slice(&keep_us.to_be_bytes());
             }),
             Item::Assign { limit } => self.push_body(ASSIGN, |out| out.extend_from_slice(&limit.to_be_bytes())),
+            Item::RaiseLevel(level) => {
+                self.push_body(RAISE_LEVEL, |out| out.extend_from_slice(&level.number().to_be_bytes()));
+            }
         }
     }
 
@@ -228,6 +245,10 @@ impl Items<'_> {
                 keep_us: body.u64()?,
             },
             ASSIGN => Item::Assign { limit: body.u32()? },
+            RAISE_LEVEL => {
+                let level = FeatureLevel::new(body.u16()?);
+                Item::RaiseLevel(level.ok_or(DecodeError::FeatureLevel)?)
+            }
             other => return Err(DecodeError::Kind(other)),
         };
         body.finish()?;

@@ -35,6 +35,9 @@ pub enum DecodeError {
     /// A client identifier that is empty, too long, not UTF-8, or holds U+0000.
     #[error("client identifier is empty, too long or no legal text")]
     ClientId,
+    /// Feature level 0.
+    #[error("feature level 0 is none")]
+    FeatureLevel,
     /// Packet identifier 0 [MQTT-2.2.1-3].
     #[error("packet identifier is 0")]
     PacketId,

@@ -11,13 +11,14 @@
 //! ```text
 //! Entry      version=1 u8 | time_us u64 | item*
 //! item       kind u8 | length u32 | body                 1 Batch, 2 OpenOrigin, 3 Expire, 4 Compact, 5 EndDue, 6 LoseNode,
-//!                                                        7 Trim, 8 Assign
+//!                                                        7 Trim, 8 Assign, 16 RaiseLevel
 //! Batch      version=1 u8 | node_id u64 | incarnation u64 | sequence u64 | deadline_us u64 | count u32 | command*
 //! command    length u32 | sender? | kind u8 | body       1 Put, 2 Delete, 3 DeleteFilter, 4 Event, 5 Connect, 6 Disconnect,
 //!                                                        7 Subscribe, 8 Unsubscribe, 9 Release, 10 Progress, 11 CaughtUp,
 //!                                                        12 Kick
 //! sender     0x20 u8 | fence u64 | packet_id u16         packet_id 0: none
 //!
+//! RaiseLevel level u16
 //! Put        header | topic | publisher | metadata | payload, to the end, not empty
 //! Delete     header | topic | publisher | metadata
 //! Event      header | topic | publisher | metadata | payload, to the end

@@ -5,6 +5,7 @@ use super::{
     CaughtUp, Connect, DecodeError, Delete, DeleteFilter, Disconnect, Event, Kick, Progress, Put, Release, Subscribe,
     Unsubscribe,
 };
+use crate::feature::FeatureLevel;
 
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
@@ -50,6 +51,25 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// The level that the cluster must have before this is proposed: every member can read it then.
+    #[must_use]
+    pub const fn feature_level(&self) -> FeatureLevel {
+        match self {
+            Self::Put(_)
+            | Self::Delete(_)
+            | Self::DeleteFilter(_)
+            | Self::Event(_)
+            | Self::Connect(_)
+            | Self::Disconnect(_)
+            | Self::Subscribe(_)
+            | Self::Unsubscribe(_)
+            | Self::Release(_)
+            | Self::Progress(_)
+            | Self::CaughtUp(_)
+            | Self::Kick(_) => FeatureLevel::FIRST,
+        }
+    }
+
     /// Appends the encoding.
     ///
     /// # Panics

@@ -7,7 +7,7 @@
 //!
 //! | offset | bytes | field of the position |
 //! |---|---|---|
-//! | 0 | 1 | format version, 2 |
+//! | 0 | 1 | format version: 2, and 3 from feature level 2 on |
 //! | 1 | 1 | 1 if a log entry was applied, otherwise 0 |
 //! | 2 | 8 | term of the last applied log entry |
 //! | 10 | 8 | node id of the leader that wrote it |
@@ -25,6 +25,10 @@
 //! | 118 | 8 + 4 | greatest position of a message that was dropped though somebody may have waited for it |
 //! | 130 | 8 | fence of the last connection |
 //! | 138 | 16 | digest of sessions with all that is theirs, groups and kept messages |
+//! | 154 | 2 | feature level; not in version 2, which is of level 1 |
+//!
+//! A program that does not know levels reads version 2 alone: it opens what it has written itself, and what its successor has
+//! written before the level was raised.
 //!
 //! Both rows are written with the checkpoint whose position they tell, in the same batch: a crash never separates them
 //! from the data.
@@ -33,8 +37,13 @@ use bytes::Bytes;
 
 use super::record::FormatError;
 use super::{KeyKind, MessagePosition};
+use crate::feature::FeatureLevel;
 
-const VERSION: u8 = 2;
+/// Of the first feature level.
+const VERSION_FIRST: u8 = 2;
+/// With a feature level.
+const VERSION_LEVEL: u8 = 3;
+/// Without a feature level.
 const BYTES: usize = 154;
 
 /// Key of the [`Position`].
@@ -85,6 +94,8 @@ pub struct Position {
     pub fence: u64,
     /// As `digest`, of sessions with their subscriptions and wills, of groups and of kept messages.
     pub session_digest: u128,
+    /// What all members understand.
+    pub feature_level: FeatureLevel,
 }
 
 impl Position {
@@ -96,8 +107,10 @@ impl Position {
             node_id: 0,
             index: 0,
         });
-        let mut bytes = Vec::with_capacity(BYTES);
-        bytes.extend_from_slice(&[VERSION, u8::from(self.applied.is_some())]);
+        let has_level = self.feature_level > FeatureLevel::FIRST;
+        let version = if has_level { VERSION_LEVEL } else { VERSION_FIRST };
+        let mut bytes = Vec::with_capacity(BYTES + 2);
+        bytes.extend_from_slice(&[version, u8::from(self.applied.is_some())]);
         for number in [
             applied.term,
             applied.node_id,
@@ -125,6 +138,9 @@ impl Position {
         bytes.extend_from_slice(&self.fence.to_be_bytes());
         bytes.extend_from_slice(&self.session_digest.to_be_bytes());
         debug_assert_eq!(bytes.len(), BYTES);
+        if has_level {
+            bytes.extend_from_slice(&self.feature_level.number().to_be_bytes());
+        }
         Bytes::from(bytes)
     }
 
@@ -133,12 +149,18 @@ impl Position {
     /// # Errors
     /// The bytes are no position: storage is damaged, or a newer version wrote it.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        let bytes: [u8; BYTES] = bytes
-            .try_into()
-            .map_err(|_| FormatError::new("position", "has a wrong length"))?;
-        if bytes[0] != VERSION {
-            return Err(FormatError::new("position", "has an unknown version"));
-        }
+        let unknown = || FormatError::new("position", "has an unknown version; a newer program wrote it");
+        let wrong_length = || FormatError::new("position", "has a wrong length");
+        let (bytes, level) = bytes.split_at_checked(BYTES).ok_or_else(wrong_length)?;
+        let feature_level = match (bytes.first(), level) {
+            (Some(&VERSION_FIRST), []) => FeatureLevel::FIRST,
+            (Some(&VERSION_LEVEL), [high, low]) => FeatureLevel::new(u16::from_be_bytes([*high, *low]))
+                .filter(|level| *level > FeatureLevel::FIRST)
+                .ok_or_else(|| FormatError::new("position", "has a feature level that is none"))?,
+            (Some(&(VERSION_FIRST | VERSION_LEVEL)), _) => return Err(wrong_length()),
+            _ => return Err(unknown()),
+        };
+        let bytes: [u8; BYTES] = bytes.try_into().map_err(|_| wrong_length())?;
         let u128_at = |at: usize| u128::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
         let u64_at = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
         let position_at = |at: usize| MessagePosition {
@@ -169,6 +191,7 @@ impl Position {
             dropped_through: position_at(118),
             fence: u64_at(130),
             session_digest: u128_at(138),
+            feature_level,
         })
     }
 }
@@ -198,9 +221,14 @@ mod tests {
             dropped_through: MessagePosition::first_of(14),
             fence: 15,
             session_digest: u128::MAX - 16,
+            feature_level: FeatureLevel::FIRST,
         };
         for position in [
             position,
+            Position {
+                feature_level: FeatureLevel::KNOWN.next(),
+                ..position
+            },
             Position::default(),
             Position {
                 applied: None,
@@ -217,5 +245,16 @@ mod tests {
         assert!(Position::parse(&bytes[1..]).is_err());
         assert!(Position::parse(&[&[1], &bytes[1..]].concat()).is_err());
         assert!(Position::parse(&[&[2, 2], &bytes[2..]].concat()).is_err());
+        assert!(Position::parse(&[&[4], &bytes[1..]].concat()).is_err());
+        assert!(
+            Position::parse(&[&bytes[..], &[0, 2]].concat()).is_err(),
+            "version 2 has no level"
+        );
+        for level in [&[][..], &[0], &[0, 0], &[0, 1], &[0, 2, 0]] {
+            assert!(
+                Position::parse(&[&[3], &bytes[1..], level].concat()).is_err(),
+                "{level:?}"
+            );
+        }
     }
 }

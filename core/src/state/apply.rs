@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{AppliedId, Assigned, BatchOutcome, Change, Closed, Disposition, OriginOpened, Outcome, Retention, State};
 use crate::command::{Batch, BatchId, Command, DecodeError, Entry, Item, Operation, Sender};
+use crate::feature::{FeatureLevel, UnknownLevel};
 use crate::keyspace::FormatError;
 use crate::limits::SESSION_CHUNK_MAX;
 use crate::planted::{Bug, planted};
@@ -30,6 +31,9 @@ pub enum ApplyError {
     /// The entry is malformed. Every node finds the same, since leaders refuse such commands before the log.
     #[error("committed entry is corrupt: {0}")]
     Corrupt(#[from] DecodeError),
+    /// The cluster has a level that this program does not know.
+    #[error(transparent)]
+    Level(#[from] UnknownLevel),
     /// What is stored is malformed.
     #[error(transparent)]
     Format(#[from] FormatError),
@@ -80,6 +84,10 @@ impl State {
                     limit,
                 } => self.lose_node(node_id, through_fence, limit, &mut applied)?,
                 Item::Assign { limit } => self.assign(limit, &mut applied.assigned)?,
+                Item::RaiseLevel(level) => {
+                    level.check(FeatureLevel::KNOWN)?;
+                    self.position.feature_level = self.position.feature_level.max(level);
+                }
             }
             self.serve_groups(&mut applied.assigned)?;
         }

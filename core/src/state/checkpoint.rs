@@ -15,6 +15,7 @@ use super::recent::{RecentPositions, StalePositions};
 use super::session::Sessions;
 use super::shared::GroupMarks;
 use super::{AppliedId, State};
+use crate::feature::{FeatureLevel, UnknownLevel};
 use crate::keyspace::meta::{MEMBERSHIP_KEY, POSITION_KEY, Position};
 use crate::keyspace::origin::{origin_key, origin_of_key};
 use crate::keyspace::{FormatError, KeyKind, OriginRow};
@@ -27,6 +28,9 @@ pub enum OpenError {
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The cluster has a level that this program does not know.
+    #[error(transparent)]
+    Level(#[from] UnknownLevel),
     /// What is stored is malformed.
     #[error(transparent)]
     Format(#[from] FormatError),
@@ -93,6 +97,7 @@ impl State {
                 None => Position::default(),
             },
         };
+        position.feature_level.check(FeatureLevel::KNOWN)?;
         let membership = view.get(&MEMBERSHIP_KEY)?;
         let mut origins = BTreeMap::new();
         let (lower, upper) = KeyKind::Origin.range();

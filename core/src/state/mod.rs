@@ -106,6 +106,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::feature::FeatureLevel;
 use crate::keyspace::OriginRow;
 use crate::keyspace::meta::Position;
 use crate::store::Layered;
@@ -173,6 +174,12 @@ impl State {
     #[must_use]
     pub const fn log_time_us(&self) -> u64 {
         self.position.log_time_us
+    }
+
+    /// What all members understand, and so may be put into the log.
+    #[must_use]
+    pub const fn feature_level(&self) -> FeatureLevel {
+        self.position.feature_level
     }
 
     /// Digest of all that is not an index. Nodes with the same [`applied`](State::applied) have the same.

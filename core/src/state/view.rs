@@ -95,6 +95,7 @@ impl State {
             trimmed_through: _,
             fence,
             session_digest: _,
+            feature_level: _,
         } = self.position;
         StateView {
             applied,

@@ -70,6 +70,8 @@ struct Queue {
     items: VecDeque<Item>,
     bytes: usize,
     close: Option<ReasonCode>,
+    /// The client is to go elsewhere, once what it has sent is answered.
+    handed_over: bool,
     /// Of a persistent session: it takes nothing from the dispatcher.
     behind: bool,
     /// Of a persistent session: everything for it up to here was put in.
@@ -388,6 +390,18 @@ impl Outbox {
     pub fn close(&self, reason: ReasonCode) {
         self.queue.lock().close.get_or_insert(reason);
         self.wake.notify_one();
+    }
+
+    /// Asks the connection to send its client elsewhere, in its own time.
+    pub fn hand_over(&self) {
+        self.queue.lock().handed_over = true;
+        self.wake.notify_one();
+    }
+
+    /// Whether [`hand_over`](Self::hand_over) was called.
+    #[must_use]
+    pub fn is_handed_over(&self) -> bool {
+        self.queue.lock().handed_over
     }
 
     /// Why the connection must close, if it must.

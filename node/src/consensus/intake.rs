@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banyan_core::command::{Batch, BatchId, EntryBuilder, Item};
+use banyan_core::feature::FeatureLevel;
 use banyan_core::limits::ENTRY_BYTES_TARGET;
 use banyan_core::planted::{Bug, planted};
 use bytes::Bytes;
@@ -56,6 +57,8 @@ pub enum Submission {
         /// Chosen by the node, to tell its request from others.
         nonce: u64,
     },
+    /// All members know this feature level.
+    RaiseLevel(FeatureLevel),
 }
 
 /// Tells an origin that it must resend from its first unapplied batch.
@@ -268,9 +271,14 @@ impl Intake {
                         reject(from);
                         continue;
                     }
-                    let parsed = Batch::parse(batch.clone()).and_then(|batch| batch.validate().map(|()| batch.id()));
+                    let parsed = Batch::parse(batch.clone()).and_then(|batch| Ok((batch.id(), batch.validate()?)));
                     let id = match parsed {
-                        Ok(id) if id.node_id == from => id,
+                        Ok((_, level)) if level > *shared.feature_level.borrow() => {
+                            // The origin has applied what raises the level, and this node is about to.
+                            reject(from);
+                            continue;
+                        }
+                        Ok((id, _)) if id.node_id == from => id,
                         Ok(_) => continue,
                         Err(error) => {
                             tracing::error!(from, %error, "a peer sent a batch that cannot be read");
@@ -293,6 +301,7 @@ impl Intake {
                         Verdict::Reject => reject(from),
                     }
                 }
+                Submission::RaiseLevel(level) => entry.push_item(&Item::RaiseLevel(level)),
                 Submission::OpenOrigin { node_id, nonce } => {
                     entry.push_item(&Item::OpenOrigin { node_id, nonce });
                 }

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use banyan_core::feature::{FeatureLevel, UnknownLevel};
 use banyan_core::planted::{Bug, planted};
-use banyan_core::state::{Retention, State, StateView};
+use banyan_core::state::{OpenError, Retention, State, StateView};
 use banyan_core::store::Store;
 use bytes::Bytes;
 use openraft::async_runtime::Instant as _;
@@ -72,6 +73,8 @@ pub struct ReplicaSettings {
     pub retention: Retention,
     /// How long a node may be out of touch with the leader before its connections are ended.
     pub node_lost: Duration,
+    /// The last feature level that this node takes part in.
+    pub feature_level_max: FeatureLevel,
 }
 
 /// Why a replica could not be opened.
@@ -88,6 +91,9 @@ pub enum ReplicaOpenError {
         "log and state do not fit together: {0}; move the data directory aside and let the node join again under a new id"
     )]
     Damaged(String),
+    /// The cluster has gone on to what this node does not know.
+    #[error(transparent)]
+    Level(#[from] UnknownLevel),
     /// Consensus did not start.
     #[error("consensus did not start: {0}")]
     Consensus(String),
@@ -183,8 +189,11 @@ impl Replica {
         })?;
         let log = log_store.handle();
         let store = components.stores.open(&directory.join("state"), settings.cache_bytes)?;
-        let mut state = State::open_bounded(store, components.tombstone_bounds)
-            .map_err(|error| ReplicaOpenError::Damaged(error.to_string()))?;
+        let mut state = State::open_bounded(store, components.tombstone_bounds).map_err(|error| match error {
+            OpenError::Level(unknown) => ReplicaOpenError::Level(unknown),
+            other => ReplicaOpenError::Damaged(other.to_string()),
+        })?;
+        state.feature_level().check(settings.feature_level_max)?;
         let applied_index = state.applied().map_or(0, |applied| applied.index);
         if applied_index < log.purged_index() {
             return Err(ReplicaOpenError::Damaged(format!(
@@ -204,7 +213,14 @@ impl Replica {
         tokio::spawn(verify_digest(state.view(), fatal.clone()));
         let opened_revision = state.revision();
         let ring = Arc::new(ChangeRing::new(settings.change_ring_bytes));
-        let shared = SharedState::new(state, Arc::clone(&ring), mark, settings.checkpoint_bytes, fatal.clone());
+        let shared = SharedState::new(
+            state,
+            Arc::clone(&ring),
+            mark,
+            settings.checkpoint_bytes,
+            settings.feature_level_max,
+            fatal.clone(),
+        );
         // Before Raft starts, since committed entries are applied again while it does.
         let _ = shared.observer.set(observer);
         let machine = StateMachine::new(Arc::clone(&shared), log.clone())
@@ -306,6 +322,18 @@ impl Replica {
     #[must_use]
     pub fn has_groups(&self) -> bool {
         self.shared.has_groups.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// What all members understand, as far as this node has applied.
+    #[must_use]
+    pub fn feature_level(&self) -> FeatureLevel {
+        *self.shared.feature_level.borrow()
+    }
+
+    /// The last level that this node takes part in.
+    #[must_use]
+    pub fn feature_level_max(&self) -> FeatureLevel {
+        self.shared.feature_level_max
     }
 
     /// Follows how far this node has applied.
@@ -473,10 +501,20 @@ impl Replica {
 
     /// Hands the leadership to another voter, if this node has it, and waits until one leads.
     pub async fn transfer_leadership(&self) {
+        self.transfer_leadership_among(|_| true).await;
+    }
+
+    /// As [`transfer_leadership`](Self::transfer_leadership), to the one of `heirs` that is most advanced. Without one that has
+    /// a vote, nothing happens.
+    pub async fn transfer_leadership_to(&self, heirs: BTreeSet<NodeId>) {
+        self.transfer_leadership_among(|id| heirs.contains(&id)).await;
+    }
+
+    async fn transfer_leadership_among(&self, may_lead: impl Fn(NodeId) -> bool) {
         if self.leadership.borrow().leader != Some(self.node_id) {
             return;
         }
-        if let Some(heir) = self.most_advanced_voter() {
+        if let Some(heir) = self.most_advanced_voter(may_lead) {
             self.hand_over_to(heir).await;
         }
     }
@@ -495,14 +533,14 @@ impl Replica {
         }
     }
 
-    fn most_advanced_voter(&self) -> Option<NodeId> {
+    fn most_advanced_voter(&self, may_lead: impl Fn(NodeId) -> bool) -> Option<NodeId> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let replication = metrics.replication.as_ref()?;
         let voters: BTreeSet<_> = metrics.membership_config.voter_ids().collect();
         let others = replication
             .iter()
-            .filter(|(id, _)| **id != self.node_id && voters.contains(id));
+            .filter(|(id, _)| **id != self.node_id && voters.contains(id) && may_lead(**id));
         others
             .max_by_key(|(_, matched)| matched.as_ref().map(LogId::index))
             .map(|(id, _)| *id)

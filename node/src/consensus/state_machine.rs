@@ -7,7 +7,10 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use banyan_core::state::{AppliedId, ApplyError, Assigned, BatchOutcome, Closed, OriginOpened, State, StateView};
+use banyan_core::feature::{FeatureLevel, UnknownLevel};
+use banyan_core::state::{
+    AppliedId, ApplyError, Assigned, BatchOutcome, Closed, OpenError, OriginOpened, State, StateView,
+};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
@@ -76,6 +79,10 @@ pub struct SharedState {
     pub(super) mark: CheckpointMark,
     /// Whether there are shared subscriptions, told without a lock.
     pub(super) has_groups: AtomicBool,
+    /// The level of the state.
+    pub(super) feature_level: watch::Sender<FeatureLevel>,
+    /// The last level that this node takes part in.
+    pub(super) feature_level_max: FeatureLevel,
     /// Wakes the checkpoint task: the active layer passed its target.
     pub(super) checkpoint_due: Notify,
     /// Wakes apply: the layer has room again.
@@ -100,9 +107,12 @@ impl SharedState {
         ring: Arc<ChangeRing>,
         mark: CheckpointMark,
         checkpoint_bytes: usize,
+        feature_level_max: FeatureLevel,
         fatal: Fatal,
     ) -> Arc<Self> {
         let shared = Self {
+            feature_level: watch::Sender::new(state.feature_level()),
+            feature_level_max,
             applied: watch::Sender::new(applied_of(&state)),
             has_groups: AtomicBool::new(state.has_groups()),
             state: Mutex::new(state),
@@ -146,6 +156,30 @@ impl SharedState {
     fn fail(&self, error: &dyn std::fmt::Display) -> io::Error {
         self.fatal.stop(FatalError::Storage(error.to_string()));
         io::Error::other(error.to_string())
+    }
+
+    fn fail_at(&self, unknown: UnknownLevel) -> io::Error {
+        self.fatal.stop(FatalError::Level(unknown));
+        io::Error::other(unknown.to_string())
+    }
+
+    /// Tells those who ask that the state has `level`.
+    ///
+    /// # Errors
+    /// This node does not take part in it.
+    fn follow_level(&self, level: FeatureLevel) -> io::Result<()> {
+        level
+            .check(self.feature_level_max)
+            .map_err(|unknown| self.fail_at(unknown))?;
+        self.feature_level.send_if_modified(|former| {
+            let raised = *former != level;
+            if raised {
+                tracing::info!(%level, "the cluster has a new feature level");
+                *former = level;
+            }
+            raised
+        });
+        Ok(())
     }
 
     /// Waits until the active layer may take more.
@@ -209,8 +243,13 @@ impl SharedState {
         if state.active_bytes() >= self.checkpoint_bytes || simulation::happens(Site::EarlyCheckpoint) {
             self.checkpoint_due.notify_one();
         }
+        let level = state.feature_level();
         drop(state);
-        let applied = result.map_err(|error: ApplyError| self.fail(&error))?;
+        let applied = result.map_err(|error| match error {
+            ApplyError::Level(unknown) => self.fail_at(unknown),
+            other => self.fail(&other),
+        })?;
+        self.follow_level(level)?;
         // Readers first: whoever learns of the outcome may read, subscribe or ask for changes at once.
         self.applied.send_replace(position);
         if !applied.changes.is_empty() {
@@ -348,13 +387,17 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 let state = shared.state.lock();
                 (Arc::clone(state.base()), state.tombstone_bounds())
             };
-            replacement.install().map_err(|error| error.to_string())?;
-            let state = State::open_bounded(base, tombstone_bounds).map_err(|error| error.to_string())?;
+            replacement.install().map_err(|error| shared.fail(&error))?;
+            let state = State::open_bounded(base, tombstone_bounds).map_err(|error| match error {
+                OpenError::Level(unknown) => shared.fail_at(unknown),
+                other => shared.fail(&other),
+            })?;
             let index = state.applied().map_or(0, |applied| applied.index);
-            shared.mark.write(index).map_err(|error| error.to_string())?;
-            Ok::<_, String>(state)
+            shared.mark.write(index).map_err(|error| shared.fail(&error))?;
+            Ok::<_, io::Error>(state)
         });
-        let mut state = installed.await.map_err(|error| self.shared.fail(&error))?;
+        let mut state = installed.await?;
+        self.shared.follow_level(state.feature_level())?;
         if state.applied().map(log_id_of) != meta.last_log_id {
             return Err(self
                 .shared

@@ -266,6 +266,10 @@ fn kind(query: &Query) -> Result<Kind, Failure> {
 
 /// A place among the feeds of this node.
 fn slot(http: &Http) -> Result<OwnedSemaphorePermit, Failure> {
+    if http.service.drain().is_draining() {
+        let reason = "This node is about to stop and opens no more feeds. Use another node.";
+        return Err(Failure::unavailable(reason));
+    }
     http.feeds.clone().try_acquire_owned().map_err(|_| {
         Failure::new(
             ProblemKind::TooManyRequests,
@@ -324,6 +328,7 @@ async fn long_poll(
         let waited = tokio::select! {
             biased;
             () = http.shutdown.cancelled() => false,
+            () = http.service.drain().begins() => false,
             waited = tokio::time::timeout_at(deadline, applied.wait_for(|applied| *applied > revision)) => {
                 waited.is_ok_and(|applied| applied.is_ok())
             }

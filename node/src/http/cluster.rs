@@ -70,7 +70,11 @@ fn member(member: MemberStatus) -> Member {
     let Some(node) = member.node else { return base };
     Member {
         version: Some(node.version),
-        mqtt_address: Some(node.mqtt_address),
+        feature_level: Some(node.feature_level.max(1)),
+        feature_level_max: Some(node.feature_level_max.max(1)),
+        mqtt_address: [node.mqtt_address, node.mqtts_address]
+            .into_iter()
+            .find(|address| !address.is_empty()),
         http_address: Some(node.http_address),
         term: Some(node.term),
         last_log_index: Some(node.last_log_index),

@@ -38,7 +38,7 @@ impl From<Closed> for Ended {
     }
 }
 
-/// Streams changes until `limit` of them were written, the client goes, or the node stops. Holds `slot` so long.
+/// Streams changes until `limit` of them were written, the client goes, or the node drains or stops. Holds `slot` so long.
 pub(super) fn respond(
     http: &Http,
     reader: ChangeReader,
@@ -48,17 +48,19 @@ pub(super) fn respond(
 ) -> Response {
     let (writer, body) = stream::body(http.settings.stall_timeout);
     let http = http.clone();
+    let streaming = http.service.drain().streaming();
     tokio::spawn(async move {
         let ended = tokio::select! {
             biased;
             () = http.shutdown.cancelled() => Ended::Done,
+            () = http.service.drain().begins() => Ended::Done,
             () = writer.closed() => Ended::Done,
             ended = run(&http, reader, format, limit, &writer) => ended,
         };
         if let Ended::Broken(reason) = ended {
             writer.abort(reason).await;
         }
-        drop(slot);
+        drop((slot, streaming));
     });
     let mut response = Response::new(body);
     let content_type = if format == Format::Lines { NDJSON } else { EVENT_STREAM };

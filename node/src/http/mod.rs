@@ -12,6 +12,7 @@
 //! | `sessions` | MQTT sessions: looked at and ended |
 //! | `snapshot` | a backup as a stream |
 //! | `cluster`, `health` | members; is this node alive, can it serve |
+//! | `drain` | a member is emptied before it stops |
 //! | `query`, `headers`, `body`, `consistency` | what a request says |
 //! | `websocket`, `byte_stream` | MQTT over WebSocket: the upgrade, and the byte stream that it leads to |
 //! | `render`, `problem` | what an answer says |
@@ -30,6 +31,7 @@ mod cluster;
 mod consistency;
 mod cursor;
 mod delete_filter;
+mod drain;
 mod feed;
 mod headers;
 mod health;
@@ -150,6 +152,10 @@ pub fn router(service: Service, views: ListViews, settings: HttpSettings, shutdo
             get(cluster::get_members).post(not_implemented::route),
         )
         .route("/v1/cluster/snapshot", get(snapshot::get))
+        .route(
+            "/v1/cluster/members/{id}/drain",
+            get(drain::tell).post(drain::begin).delete(drain::undo),
+        )
         .route("/v1/cluster/{*rest}", any(not_implemented::route))
         .route("/v1/children", any(not_implemented::route))
         .route("/v1/children/{*topic}", any(not_implemented::route))

@@ -38,6 +38,7 @@ pub(super) fn respond(http: &Http, list: List, limit: Option<usize>) -> Result<R
     };
     let (writer, body) = stream::body(http.settings.stall_timeout);
     let http = http.clone();
+    let streaming = http.service.drain().streaming();
     tokio::spawn(async move {
         let written = tokio::select! {
             biased;
@@ -47,7 +48,7 @@ pub(super) fn respond(http: &Http, list: List, limit: Option<usize>) -> Result<R
         if let Err(Broken::Source) = written {
             writer.abort("the node cannot continue this list").await;
         }
-        drop(slot);
+        drop((slot, streaming));
     });
     Ok(response(body))
 }
@@ -71,7 +72,8 @@ async fn write_lines(http: &Http, mut list: List, limit: Option<usize>, writer: 
         for (topic, record) in &page.rows {
             line(&render::item(topic, record, list.listing.values), &mut chunk)?;
         }
-        let last = !page.more || remaining == 0;
+        // A node that drains gives up a list that takes long; it goes on with the cursor.
+        let last = !page.more || remaining == 0 || http.service.drain().ends_lists();
         if last {
             end.next = page
                 .rows

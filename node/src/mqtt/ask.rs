@@ -134,6 +134,11 @@ impl Task {
 
     /// A CONNECT that only the cluster can still refuse: it takes the client identifier there.
     fn connect(&mut self, authenticated: Box<Authenticated>) {
+        if let Some(hand_over) = self.service.drain().hand_over(self.settings.reached) {
+            let now_ms = self.now_ms();
+            let result = RegisterResult::Elsewhere(hand_over);
+            return self.connection.on_registered(result, now_ms, &mut self.effects);
+        }
         if let Err(reason) = self.service.is_ready() {
             return self.refuse(reason);
         }

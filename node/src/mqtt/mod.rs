@@ -38,6 +38,7 @@ use tokio_util::task::TaskTracker;
 use self::admission::{Admission, AdmissionLimits, Refused};
 use crate::net::{BoxStream, Listener};
 use crate::service::Service;
+use crate::service::drain::Reached;
 use crate::settings::Settings;
 
 /// Settings of the MQTT listeners.
@@ -47,6 +48,8 @@ pub struct MqttSettings {
     pub connection: Arc<ConnectionSettings>,
     /// Counts the connections of all listeners.
     admission: Admission,
+    /// How clients reach the listener, for when they are sent elsewhere.
+    pub reached: Reached,
     /// Messages that may wait for one connection, bytes.
     pub outbox_bytes_max: usize,
     /// Retained messages sent to one client, bytes a second; 0: as fast as it takes them.
@@ -56,6 +59,15 @@ pub struct MqttSettings {
 }
 
 impl MqttSettings {
+    /// The same for clients that come by `reached`.
+    #[must_use]
+    pub fn reached_by(&self, reached: Reached) -> Self {
+        Self {
+            reached,
+            ..self.clone()
+        }
+    }
+
     /// Takes what concerns MQTT out of the node's settings.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
@@ -87,6 +99,7 @@ impl MqttSettings {
                 connections_per_address_max: settings.connections_per_address_max,
                 connection_rate_per_address_max: settings.connection_rate_per_address_max,
             }),
+            reached: Reached::Mqtt,
             outbox_bytes_max: settings.outbound_bytes_max,
             replay_rate_max: settings.replay_rate_max,
             view_lease: Duration::from_secs(settings.view_lease_s),

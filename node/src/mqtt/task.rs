@@ -43,7 +43,9 @@ const REPLAYS_WAITING_MAX: usize = 4096;
 pub(super) const ASKED: u64 = 1 << 63;
 /// How long a client may take to read the last bytes before its connection is cut.
 const LINGER: Duration = Duration::from_secs(2);
-/// How long writes under way may still be acknowledged when the node stops.
+/// How long a client that is sent elsewhere may take to acknowledge what it has, so that it does not get that twice.
+const SETTLE: Duration = Duration::from_millis(500);
+/// How long writes under way may still be acknowledged when the node stops, or sends the client elsewhere.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// A SUBSCRIBE that waits for this node to have caught up.
@@ -116,14 +118,22 @@ impl Task {
     ) -> io::Result<()> {
         let mut answered = Vec::new();
         let mut draining: Option<Instant> = None;
+        let mut settling: Option<Instant> = None;
         loop {
             if !self.closing {
+                if draining.is_none() && self.is_handed_over() {
+                    let until = *settling.get_or_insert_with(|| Instant::now() + SETTLE);
+                    if self.is_settled() || Instant::now() >= until {
+                        draining = Some(Instant::now() + DRAIN);
+                    }
+                }
                 self.check_close(draining);
                 if draining.is_none() {
                     // What was left unread while the client had enough to take.
                     self.take_bytes();
                 }
-                self.pump()?;
+                // Who is to go gets nothing new.
+                self.pump(if settling.is_some() { 0 } else { WRITE_BYTES_TARGET })?;
             }
             if self.closing {
                 return self.finish(reader).await;
@@ -136,7 +146,7 @@ impl Task {
                     None => std::future::pending().await,
                 }
             };
-            let deadline = self.deadline(draining);
+            let deadline = self.deadline(draining.or(settling));
             let wait_deadline = async {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -236,6 +246,18 @@ impl Task {
         [timer, draining, attached].into_iter().flatten().min()
     }
 
+    /// Whether the client is to go elsewhere.
+    fn is_handed_over(&self) -> bool {
+        self.attached
+            .as_ref()
+            .is_some_and(|attached| attached.outbox().is_handed_over())
+    }
+
+    /// Whether the client has acknowledged what it was sent, and nothing is asked of the cluster for it.
+    fn is_settled(&self) -> bool {
+        self.connection.inflight_count() == 0 && self.asked.is_empty()
+    }
+
     /// Ends the connection if the cluster, the broker or the node asks for it.
     fn check_close(&mut self, draining: Option<Instant>) {
         let asked = self
@@ -250,6 +272,10 @@ impl Task {
                 ReasonCode::QuotaExceeded,
                 "too many subscriptions wait for acknowledgements of their retained messages",
             ),
+            None if drained && let Some(hand_over) = self.service.drain().hand_over(self.settings.reached) => {
+                self.connection.on_hand_over(hand_over, &mut self.effects);
+                return self.carry_out();
+            }
             None if drained => {
                 let reason = match self.settings.connection.server_reference {
                     Some(_) => ReasonCode::UseAnotherServer,
@@ -292,14 +318,14 @@ impl Task {
         self.closing = true;
     }
 
-    /// Moves what may be sent now into the write buffer.
-    fn pump(&mut self) -> io::Result<()> {
+    /// Moves what may be sent now into the write buffer, until that holds `bytes_target`.
+    fn pump(&mut self, bytes_target: usize) -> io::Result<()> {
         self.yielded = false;
         let Some(attached) = &mut self.attached else {
             return Ok(());
         };
         buffers::lend(&mut self.write);
-        let pumped = attached.pump(&mut self.connection, &self.service, &mut self.write, WRITE_BYTES_TARGET);
+        let pumped = attached.pump(&mut self.connection, &self.service, &mut self.write, bytes_target);
         let step = pumped.map_err(|error| io::Error::other(error.to_string()))?;
         self.yielded = step.yields;
         if let Some(progress) = step.propose {

@@ -3,10 +3,16 @@
 //! The opener sends a hello, the other side answers with a welcome or a refusal, and a refused connection is closed. Both
 //! frames are small and bounded, so nothing is buffered for a program that is not a peer.
 //!
-//! Hello (33 bytes): magic `BNYN`, protocol version u16, cluster id u64, own node id u64, node id wanted u64 (0 = any),
-//! lane u8, two zero bytes. Welcome: node id u64. Refusal: kind = [`Refusal`], body = text.
+//! Hello (33 bytes): magic `BNYN`, lowest protocol version u16, cluster id u64, own node id u64, node id wanted u64 (0 = any),
+//! lane u8, highest protocol version u16. Welcome: node id u64, version u16 that the connection has. Refusal: kind = [`Refusal`],
+//! body = text.
+//!
+//! Both sides speak a range of versions, and a connection has the highest that both know. The programs that knew version 1 alone
+//! wrote 0 for the highest, and take a welcome of 8 bytes only: they get one. So nodes of two versions that follow each other
+//! always talk. What may change within a version, and what needs a new one, is in ADR 11.
 
 use std::io;
+use std::ops::RangeInclusive;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,8 +21,8 @@ use super::Lane;
 use super::frame::{FRAME_HEADER_BYTES, Frame, FrameError, FrameType};
 use crate::net::BoxStream;
 
-/// Version of everything that travels between nodes. Nodes of different versions do not talk.
-const PROTOCOL_VERSION: u16 = 1;
+/// Versions of everything that travels between nodes, of which this program speaks all.
+const PROTOCOL_VERSIONS: RangeInclusive<u16> = 1..=1;
 
 const MAGIC: u32 = u32::from_be_bytes(*b"BNYN");
 const HELLO_BYTES: usize = 33;
@@ -33,7 +39,7 @@ pub enum Refusal {
     #[error("the connection does not begin with a hello of this protocol")]
     NotAHello,
     /// Another version of the protocol.
-    #[error("the nodes speak different versions of the peer protocol")]
+    #[error("the nodes have no version of the peer protocol in common: upgrade one version at a time")]
     Version,
     /// The nodes belong to different clusters.
     #[error("the node belongs to another cluster")]
@@ -99,38 +105,51 @@ impl Hello {
     pub(crate) fn encode(&self) -> Frame {
         let mut body = BytesMut::with_capacity(HELLO_BYTES);
         body.put_u32(MAGIC);
-        body.put_u16(PROTOCOL_VERSION);
+        body.put_u16(*PROTOCOL_VERSIONS.start());
         body.put_u64(self.cluster_id);
         body.put_u64(self.from);
         body.put_u64(self.to);
         body.put_u8(self.lane.map_or(IDENTIFY, |lane| lane as u8));
-        body.put_u16(0);
+        body.put_u16(*PROTOCOL_VERSIONS.end());
         Frame::new(FrameType::Hello, body.freeze())
     }
 
-    fn decode(frame: &Frame) -> Result<Self, Refusal> {
+    /// Reads a hello, and settles on a version: `None` for an opener that speaks version 1 and knows of no other.
+    fn decode(frame: &Frame) -> Result<(Self, Option<u16>), Refusal> {
         let mut body = &frame.body[..];
         if frame.frame_type != FrameType::Hello || body.len() < 6 || body.get_u32() != MAGIC {
             return Err(Refusal::NotAHello);
         }
-        if body.get_u16() != PROTOCOL_VERSION {
-            return Err(Refusal::Version);
-        }
+        let lowest = body.get_u16();
         if body.len() != HELLO_BYTES - 6 {
-            return Err(Refusal::NotAHello);
+            // What comes behind the magic and the version may be otherwise in another one.
+            let is_known = PROTOCOL_VERSIONS.contains(&lowest);
+            return Err(if is_known { Refusal::NotAHello } else { Refusal::Version });
         }
         let (cluster_id, from, to, lane) = (body.get_u64(), body.get_u64(), body.get_u64(), body.get_u8());
         let lane = match lane {
             IDENTIFY => None,
             lane => Some(Lane::from_u8(lane).ok_or(Refusal::NotAHello)?),
         };
-        Ok(Self {
+        let version = match body.get_u16() {
+            0 => None,
+            highest => Some(highest),
+        };
+        let settled = settle(lowest..=version.unwrap_or(lowest), &PROTOCOL_VERSIONS).ok_or(Refusal::Version)?;
+        let hello = Self {
             cluster_id,
             from,
             to,
             lane,
-        })
+        };
+        Ok((hello, version.map(|_| settled)))
     }
+}
+
+/// The highest version that is in both ranges.
+fn settle(theirs: RangeInclusive<u16>, ours: &RangeInclusive<u16>) -> Option<u16> {
+    let highest = *theirs.end().min(ours.end());
+    (theirs.contains(&highest) && ours.contains(&highest)).then_some(highest)
 }
 
 /// Opens a connection: says `hello` and returns the id of the node that welcomes it.
@@ -141,12 +160,22 @@ pub(crate) async fn open(stream: &mut BoxStream, buffer: &mut BytesMut, hello: &
     write(stream, &hello.encode()).await?;
     let frame = read(stream, buffer).await?;
     match frame.frame_type {
-        FrameType::Welcome if frame.body.len() == 8 => Ok((&frame.body[..]).get_u64()),
+        FrameType::Welcome => welcomed(&frame.body).ok_or(HandshakeError::Unexpected),
         FrameType::Refusal => {
             Err(Refusal::from_code(frame.kind).map_or(HandshakeError::Unexpected, HandshakeError::Refused))
         }
         _ => Err(HandshakeError::Unexpected),
     }
+}
+
+/// The node that welcomes, if the version that it has settled on is one of ours.
+fn welcomed(mut body: &[u8]) -> Option<u64> {
+    let node_id = body.try_get_u64().ok()?;
+    let version = match body.len() {
+        0 => 1,
+        _ => body.try_get_u16().ok()?,
+    };
+    (body.is_empty() && PROTOCOL_VERSIONS.contains(&version)).then_some(node_id)
 }
 
 /// Answers a connection that somebody opened; refuses it where it is not for `local` of `cluster_id`.
@@ -165,20 +194,21 @@ pub(crate) async fn answer(
         Err(HandshakeError::Frame(_)) => Err(Refusal::NotAHello),
         Err(error) => return Err(error),
     };
-    let checked = hello.and_then(|hello| match hello {
+    let checked = hello.and_then(|(hello, version)| match hello {
         hello if hello.cluster_id != cluster_id => Err(Refusal::Cluster),
         hello if hello.to != 0 && hello.to != local => Err(Refusal::Node),
         hello if hello.from == local && hello.lane.is_some() => Err(Refusal::Oneself),
         _ if full => Err(Refusal::TooMany),
-        hello => Ok(hello),
+        hello => Ok((hello, version)),
     });
     match checked {
-        Ok(hello) => {
-            write(
-                stream,
-                &Frame::new(FrameType::Welcome, Bytes::copy_from_slice(&local.to_be_bytes())),
-            )
-            .await?;
+        Ok((hello, version)) => {
+            let mut body = BytesMut::new();
+            body.put_u64(local);
+            if let Some(version) = version {
+                body.put_u16(version);
+            }
+            write(stream, &Frame::new(FrameType::Welcome, body.freeze())).await?;
             Ok(hello)
         }
         Err(refusal) => {
@@ -265,18 +295,40 @@ mod tests {
     #[test]
     fn a_hello_is_checked_field_by_field() {
         let good = HELLO.encode();
-        assert_eq!(Hello::decode(&good), Ok(HELLO));
+        assert_eq!(Hello::decode(&good), Ok((HELLO, Some(1))));
         let with = |at: usize, byte: u8| {
             let mut body = good.body.to_vec();
             body[at] = byte;
             Hello::decode(&Frame::new(FrameType::Hello, body.into()))
         };
         assert_eq!(with(0, b'X'), Err(Refusal::NotAHello));
-        assert_eq!(with(5, 99), Err(Refusal::Version));
+        assert_eq!(with(5, 99), Err(Refusal::Version), "later versions alone");
+        assert_eq!(with(5, 0), Ok((HELLO, Some(1))), "earlier ones too");
+        assert_eq!(with(32, 7), Ok((HELLO, Some(1))), "later ones too");
+        assert_eq!(with(32, 0), Ok((HELLO, None)), "the first program");
         assert_eq!(with(30, 77), Err(Refusal::NotAHello));
         for len in 0..good.body.len() {
             assert!(Hello::decode(&Frame::new(FrameType::Hello, good.body.slice(..len))).is_err());
         }
+    }
+
+    #[test]
+    fn the_highest_version_of_both_is_settled_on() {
+        for (theirs, ours, settled) in [
+            (1..=1, 1..=1, Some(1)),
+            (1..=3, 2..=2, Some(2)),
+            (2..=3, 1..=2, Some(2)),
+            (1..=2, 1..=4, Some(2)),
+            (1..=1, 2..=3, None),
+            (3..=4, 1..=2, None),
+        ] {
+            assert_eq!(settle(theirs.clone(), &ours), settled, "{theirs:?} and {ours:?}");
+        }
+        assert_eq!(welcomed(&7_u64.to_be_bytes()), Some(7), "of the first program");
+        assert_eq!(welcomed(&[&7_u64.to_be_bytes()[..], &[0, 1]].concat()), Some(7));
+        assert_eq!(welcomed(&[&7_u64.to_be_bytes()[..], &[0, 9]].concat()), None);
+        assert_eq!(welcomed(&[0; 9]), None);
+        assert_eq!(welcomed(&[0; 7]), None);
     }
 
     #[test]

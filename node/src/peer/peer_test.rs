@@ -291,7 +291,7 @@ async fn raw(server: &Server) -> TcpStream {
         lane: Some(Lane::Control),
     };
     stream.write_all(&encode(&hello.encode())).await.unwrap();
-    let mut welcome = [0; FRAME_HEADER_BYTES + 8];
+    let mut welcome = [0; FRAME_HEADER_BYTES + 8 + 2];
     stream.read_exact(&mut welcome).await.unwrap();
     stream
 }

@@ -5,11 +5,16 @@
 //!
 //! | module | responsibility |
 //! |---|---|
-//! | [`status`] | what a node tells about itself and its cluster |
+//! | [`drain`] | emptying the node before it stops |
+//! | [`feature`] | the feature level of the cluster: raised, and asked for |
+//! | [`status`], `first_status` | what a node tells about itself and its cluster |
 //! | [`sessions`] | what sessions wait for |
 //! | [`peer_requests`] | what other nodes ask of this one |
 //! | this one | the door |
 
+pub mod drain;
+pub mod feature;
+mod first_status;
 pub mod peer_requests;
 pub mod sessions;
 pub mod status;
@@ -36,6 +41,8 @@ use crate::consensus::{Applied, Leadership, Replica};
 use crate::origin::{Origin, message};
 use crate::peer::{Lane, Peers};
 use crate::session::Registry;
+
+use self::drain::{Drain, DrainState};
 
 /// A node that has not applied what it knows to be committed for longer than this is not ready to serve.
 const APPLY_LAG_MAX: Duration = Duration::from_secs(1);
@@ -69,6 +76,8 @@ pub struct ServiceSettings {
     pub read_timeout: Duration,
     /// How long a write waits for its outcome.
     pub write_timeout: Duration,
+    /// Clients that a drain hands over a second, unless it says otherwise; 0: all at once.
+    pub drain_rate: u32,
     /// What this node tells about itself.
     pub identity: Identity,
 }
@@ -78,8 +87,10 @@ pub struct ServiceSettings {
 pub struct Identity {
     /// The cluster.
     pub cluster_id: u64,
-    /// Where its MQTT clients connect; the first listener.
+    /// Where MQTT clients of other nodes can be sent; empty: nowhere.
     pub mqtt_address: String,
+    /// The same, with TLS.
+    pub mqtts_address: String,
     /// Where its HTTP clients connect; the first listener.
     pub http_address: String,
 }
@@ -97,6 +108,7 @@ struct Inner {
     broker: Arc<Broker>,
     peers: Peers,
     alarms: Alarms,
+    drain: Drain,
     /// Whose turn it was in each shared subscription, for events of QoS 0.
     turns: Mutex<BTreeMap<Bytes, Bytes>>,
     revision: watch::Receiver<u64>,
@@ -133,6 +145,7 @@ impl Service {
             broker,
             peers,
             alarms,
+            drain: Drain::default(),
             turns: Mutex::default(),
             revision,
             heard,
@@ -326,6 +339,13 @@ impl Service {
     /// # Errors
     /// Why not, for people.
     pub fn is_ready(&self) -> Result<(), String> {
+        match self.0.drain.state() {
+            DrainState::Serving => {}
+            DrainState::Draining => {
+                return Err(format!("draining: {} clients left", self.0.broker.client_count()));
+            }
+            DrainState::ReadyToStop => return Err("drained: ready to stop".to_owned()),
+        }
         if !*self.0.origin.is_open().borrow() {
             return Err("this node has not entered the cluster yet".to_owned());
         }

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::Service;
-use super::status::STATUS_REQUEST;
+use super::drain::DRAIN_REQUEST;
+use super::first_status::FirstStatus;
+use super::status::{FIRST_STATUS_REQUEST, STATUS_REQUEST};
 use crate::alarms::Alarms;
 use crate::alarms::vitals::{DIVERGED_REQUEST, VITALS_REQUEST};
 use crate::broker::Broker;
@@ -78,11 +80,14 @@ impl PeerHandler for PeerRequests {
                     opened.map(|()| Bytes::new()).map_err(|_| "unreadable".to_owned()),
                 ))
             }
-            STATUS_REQUEST => {
+            STATUS_REQUEST | FIRST_STATUS_REQUEST => {
                 let status = self.service.get().map(|(service, _)| service.node_status());
-                Box::pin(std::future::ready(match status {
-                    Some(status) => wire::encode(&status).map_err(|error| error.to_string()),
-                    None => Err("the node is starting".to_owned()),
+                Box::pin(std::future::ready(match (status, kind) {
+                    (Some(status), STATUS_REQUEST) => serde_json::to_vec(&status)
+                        .map(Bytes::from)
+                        .map_err(|error| error.to_string()),
+                    (Some(status), _) => wire::encode(&FirstStatus::from(status)).map_err(|error| error.to_string()),
+                    (None, _) => Err("the node is starting".to_owned()),
                 }))
             }
             VITALS_REQUEST => {
@@ -93,6 +98,13 @@ impl PeerHandler for PeerRequests {
                 self.alarms.on_diverged(from, &body);
                 Box::pin(std::future::ready(Ok(Bytes::new())))
             }
+            DRAIN_REQUEST => match self.service.get() {
+                Some((service, _)) => {
+                    let service = service.clone();
+                    Box::pin(async move { service.answer_drain(body).await })
+                }
+                None => Box::pin(std::future::ready(Err("the node is starting".to_owned()))),
+            },
             PAGE_REQUEST => match self.service.get() {
                 Some((_, answer_page)) => {
                     let answer = answer_page(body);

@@ -7,23 +7,34 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::Service;
+use super::first_status::FirstStatus;
 use crate::alarms::{ClusterAlarm, Vitals};
 use crate::consensus::replica::Member;
 use crate::consensus::wire;
-use crate::peer::Lane;
+use crate::peer::{Lane, PeerError};
 
-/// Kind of the control request that asks a node for its [`NodeStatus`].
-pub const STATUS_REQUEST: u8 = 0x42;
+/// Kind of the control request that asks a node for its [`NodeStatus`] as JSON: what a version does not know of it is passed over,
+/// what it misses is as [`NodeStatus::default`] has it. Fields are added, and never change their meaning.
+pub const STATUS_REQUEST: u8 = 0x50;
+/// The same, of the first version: a [`FirstStatus`].
+pub const FIRST_STATUS_REQUEST: u8 = 0x42;
 /// A member that has not answered within this is shown as unreachable.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// A node, by its own account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NodeStatus {
     /// Version of the program.
     pub version: String,
-    /// First MQTT listener.
+    /// Feature level of its state; 0 of those that know of none, whose level is the first.
+    pub feature_level: u16,
+    /// The last feature level that it takes part in; 0 as above.
+    pub feature_level_max: u16,
+    /// Where MQTT clients can be sent to it; empty: nowhere.
     pub mqtt_address: String,
+    /// The same, with TLS.
+    pub mqtts_address: String,
     /// First HTTP listener.
     pub http_address: String,
     /// Term that it is in.
@@ -121,7 +132,10 @@ impl Service {
         let counters = self.0.replica.log().counters();
         NodeStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            feature_level: self.feature_level().number(),
+            feature_level_max: self.0.replica.feature_level_max().number(),
             mqtt_address: self.0.settings.identity.mqtt_address.clone(),
+            mqtts_address: self.0.settings.identity.mqtts_address.clone(),
             http_address: self.0.settings.identity.http_address.clone(),
             term: self.0.replica.leadership().borrow().term,
             last_log_index: progress.last_log_index,
@@ -181,10 +195,17 @@ impl Service {
     }
 
     async fn ask_status(&self, node_id: u64) -> Option<NodeStatus> {
-        let asked = self
-            .0
-            .peers
-            .request(node_id, Lane::Control, STATUS_REQUEST, Bytes::new(), STATUS_TIMEOUT);
-        wire::decode(&asked.await.ok()?).ok()
+        let ask = |kind| {
+            let peers = &self.0.peers;
+            peers.request(node_id, Lane::Control, kind, Bytes::new(), STATUS_TIMEOUT)
+        };
+        match ask(STATUS_REQUEST).await {
+            Ok(status) => serde_json::from_slice(&status).ok(),
+            Err(PeerError::Failed(_)) => {
+                let status = ask(FIRST_STATUS_REQUEST).await.ok()?;
+                wire::decode::<FirstStatus>(&status).ok().map(NodeStatus::from)
+            }
+            Err(_) => None,
+        }
     }
 }

@@ -145,6 +145,12 @@ impl Registry {
         let _ = self.0.owed.subscribe().wait_for(|owed| *owed == 0).await;
     }
 
+    /// Whether the state knows of all connections that have ended.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        *self.0.owed.borrow() == 0
+    }
+
     /// Closes what an entry has ended.
     pub fn on_closed(&self, closed: &Closed) {
         if closed.node_id == self.0.node_id

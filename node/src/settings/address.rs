@@ -96,6 +96,12 @@ impl Address {
         self.port
     }
 
+    /// The same host with another port, as it is written.
+    #[must_use]
+    pub fn with_port(&self, port: u16) -> String {
+        format!("{}:{port}", self.text.get(..self.host_len).unwrap_or_default())
+    }
+
     /// Whether only this machine can reach it. A name other than `localhost` counts as reachable, wherever it leads.
     #[must_use]
     pub fn is_loopback(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The table of settings: one row a key, from which the file reader, the flags, the environment and the help are made.
 
+use banyan_core::feature::FeatureLevel;
 use banyan_core::limits;
 
 pub use super::key::{Key, Kind};
@@ -115,6 +116,28 @@ pub static PEER_ADVERTISE: Key = text(
     None,
     r#"peer_advertise = "node1.example.org:7400""#,
     "Address that other nodes connect to; `peer` unless given",
+);
+/// `mqtt_advertise`
+pub static MQTT_ADVERTISE: Key = text(
+    "mqtt_advertise",
+    None,
+    r#"mqtt_advertise = "node1.example.org:1883""#,
+    "Address that MQTT clients of a node that drains are sent to; the first of `mqtt` unless given",
+);
+/// `mqtts_advertise`
+pub static MQTTS_ADVERTISE: Key = text(
+    "mqtts_advertise",
+    None,
+    r#"mqtts_advertise = "node1.example.org:8883""#,
+    "The same for MQTT over TLS; the first of `mqtts` unless given",
+);
+/// `drain_rate`
+pub static DRAIN_RATE: Key = number(
+    "drain_rate",
+    500,
+    (0, 1_000_000),
+    "drain_rate = 500",
+    "MQTT clients that a node which drains hands over a second, unless the command says otherwise; 0: all at once",
 );
 /// `peer_certificate`
 pub static PEER_CERTIFICATE: Key = text(
@@ -459,6 +482,14 @@ pub static DISK_SLOW_MS: Key = number(
     "disk_slow_ms = 100",
     "Median time of the log's syncs from which a disk is slow: its node does not lead if another can, milliseconds",
 );
+/// `feature_level_max`
+pub static FEATURE_LEVEL_MAX: Key = number(
+    "feature_level_max",
+    FeatureLevel::KNOWN.number() as u64,
+    (1, FeatureLevel::KNOWN.number() as u64),
+    "feature_level_max = 1",
+    "Feature level up to which this node takes part: the cluster goes no further while a member holds it back",
+);
 /// `log_format`
 pub static LOG_FORMAT: Key = Key {
     name: "log_format",
@@ -478,7 +509,7 @@ pub static LOG_FILTER: Key = text(
 );
 
 /// Every setting, in the order of `--help`.
-pub static KEYS: [&Key; 61] = [
+pub static KEYS: [&Key; 65] = [
     &DATA_DIR,
     &NODE_ID,
     &MQTT,
@@ -493,6 +524,9 @@ pub static KEYS: [&Key; 61] = [
     &WEBSOCKET_ORIGINS,
     &PEER,
     &PEER_ADVERTISE,
+    &MQTT_ADVERTISE,
+    &MQTTS_ADVERTISE,
+    &DRAIN_RATE,
     &PEER_CERTIFICATE,
     &PEER_KEY,
     &PEER_CA,
@@ -538,6 +572,7 @@ pub static KEYS: [&Key; 61] = [
     &DISK_FREE_MIN_PERCENT,
     &DISK_RESERVE_BYTES,
     &DISK_SLOW_MS,
+    &FEATURE_LEVEL_MAX,
     &LOG_FORMAT,
     &LOG_FILTER,
 ];

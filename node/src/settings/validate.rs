@@ -4,6 +4,7 @@ mod listeners;
 
 use std::path::PathBuf;
 
+use banyan_core::feature::FeatureLevel;
 use tracing_subscriber::EnvFilter;
 
 use super::address::{Address, Member};
@@ -40,6 +41,8 @@ impl Validation<'_> {
         self.distinct_listeners(listeners.iter().flat_map(|(_, addresses)| addresses).chain(&peer));
         let peer_tls = self.peer_tls();
         let peer_advertise = peer.as_ref().and_then(|peer| self.peer_advertise(peer));
+        let mqtt_advertise = self.client_advertise(&keys::MQTT_ADVERTISE);
+        let mqtts_advertise = self.client_advertise(&keys::MQTTS_ADVERTISE);
         let [mqtt, mqtts, http, https] = listeners.map(|(_, addresses)| addresses);
         let (entry, node_id) = self.entry(peer_advertise.as_ref());
         let (heartbeat_ms, election_timeout_min_ms, election_timeout_max_ms) = self.election();
@@ -60,6 +63,9 @@ impl Validation<'_> {
                     websocket_origins,
                     peer,
                     peer_advertise,
+                    mqtt_advertise,
+                    mqtts_advertise,
+                    drain_rate: self.number(&keys::DRAIN_RATE) as u32,
                     peer_tls,
                     entry,
                     allow_anonymous: self.values.switch(&keys::ALLOW_ANONYMOUS),
@@ -102,6 +108,8 @@ impl Validation<'_> {
                     disk_free_min_percent: self.number(&keys::DISK_FREE_MIN_PERCENT),
                     disk_reserve_bytes: self.number(&keys::DISK_RESERVE_BYTES),
                     disk_slow_ms: self.number(&keys::DISK_SLOW_MS),
+                    feature_level_max: FeatureLevel::new(self.number(&keys::FEATURE_LEVEL_MAX) as u16)
+                        .unwrap_or_default(),
                     log_format: match self.values.text(&keys::LOG_FORMAT) {
                         Some("json") => LogFormat::Json,
                         _ => LogFormat::Text,

@@ -50,6 +50,8 @@ struct Node {
     http: ReservedPort,
     peer: ReservedPort,
     child: Mutex<Option<Child>>,
+    /// The program, if it is not the one that was built with the test.
+    program: Mutex<Option<PathBuf>>,
 }
 
 impl Cluster {
@@ -64,6 +66,7 @@ impl Cluster {
             http: ReservedPort::new(),
             peer: ReservedPort::new(),
             child: Mutex::new(None),
+            program: Mutex::new(None),
         };
         let settings = TEST_SETTINGS
             .iter()
@@ -180,6 +183,12 @@ impl Cluster {
         *child = Some(spawned.expect("the banyan program starts"));
     }
 
+    /// Has node `index` run `program`, such as one of another version, from its next start on.
+    pub fn use_program(&self, index: usize, program: impl Into<PathBuf>) {
+        let mut used = self.nodes[index].program.lock().unwrap_or_else(PoisonError::into_inner);
+        *used = Some(program.into());
+    }
+
     /// The command line of node `index`, without input and output set.
     pub fn command(&self, index: usize) -> Command {
         let node = &self.nodes[index];
@@ -189,7 +198,8 @@ impl Cluster {
             .enumerate()
             .map(|(other, node)| format!("{}@127.0.0.1:{}", self.id(other), node.peer.number()))
             .collect();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_banyan"));
+        let program = node.program.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut command = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_banyan").into()));
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("BANYAN_") {
                 command.env_remove(variable);

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use banyan_core::mqtt::packet::{Ack, Packet, Publish, QoS};
+use banyan_core::mqtt::packet::{Ack, Packet, ProtocolVersion, Publish, QoS};
 
 use super::client::{Client, ClientError, ConnectOptions, SubscribeOptions, message};
 
@@ -19,6 +19,8 @@ const SESSION_EXPIRY_S: u32 = 24 * 3600;
 /// What a device does.
 #[derive(Debug, Clone)]
 pub struct DeviceOptions {
+    /// Version of the protocol.
+    pub version: ProtocolVersion,
     /// Client identifier.
     pub client_id: String,
     /// QoS of what it publishes and subscribes.
@@ -73,7 +75,8 @@ impl Device {
     /// If that does not work.
     pub fn start(options: DeviceOptions, addresses: Vec<SocketAddr>, node: usize) -> Self {
         let mut connect = connect_options(&options);
-        connect.connect.clean_start = true;
+        // Of 3.1.1 the flag would end the session with the connection.
+        connect.connect.clean_start = options.version == ProtocolVersion::V5;
         let mut client = Client::connect(addresses[node], &connect).expect("a connection");
         let qos = options.qos;
         let subscribe = SubscribeOptions::new(&options.filter).each_filter(|filter| filter.qos = qos);
@@ -243,9 +246,9 @@ impl Device {
 }
 
 fn connect_options(options: &DeviceOptions) -> ConnectOptions {
-    let mut connect = ConnectOptions::v5(&options.client_id);
+    let mut connect = ConnectOptions::new(options.version, &options.client_id);
     connect.connect.clean_start = false;
-    connect.connect.session_expiry_s = Some(SESSION_EXPIRY_S);
+    connect.connect.session_expiry_s = (options.version == ProtocolVersion::V5).then_some(SESSION_EXPIRY_S);
     connect
 }
 

@@ -120,7 +120,7 @@ impl Replay {
                     limit,
                 } => self.lose_node(index, node_id, through_fence, limit),
                 // Messages that are kept for sessions: no topic changes by them.
-                Item::Trim { .. } | Item::Assign { .. } => {}
+                Item::Trim { .. } | Item::Assign { .. } | Item::RaiseLevel(_) => {}
             }
         }
         Ok(())

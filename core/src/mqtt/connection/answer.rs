@@ -1,6 +1,6 @@
 //! Packets of the server on their way out, and the ways a connection ends.
 
-use super::effect::Effect;
+use super::effect::{Effect, HandOver};
 use super::{Connection, Phase};
 use crate::command;
 use crate::mqtt::codec::encoded_len;
@@ -41,13 +41,25 @@ impl Connection {
 
     /// DISCONNECT with this code and text, to a client that knows it, and close [MQTT-4.13.1-1].
     pub(super) fn disconnect(&mut self, reason: ReasonCode, reason_string: &str, out: &mut Vec<Effect>) {
+        self.disconnect_to(
+            HandOver {
+                reason,
+                detail: reason_string.to_owned(),
+                server_reference: None,
+            },
+            out,
+        );
+    }
+
+    /// As [`disconnect`](Self::disconnect), with the server to connect to if the code speaks of one (§4.11).
+    pub(super) fn disconnect_to(&mut self, hand_over: HandOver, out: &mut Vec<Effect>) {
         if self.is_connected() && self.client.version == ProtocolVersion::V5 {
-            let reason_string = (!reason_string.is_empty()).then(|| reason_string.to_owned());
-            let names_another = matches!(reason, ReasonCode::UseAnotherServer | ReasonCode::ServerMoved);
+            let server_reference = self.server_reference(&hand_over);
+            let HandOver { reason, detail, .. } = hand_over;
             let disconnect = Disconnect {
                 reason,
-                reason_string,
-                server_reference: self.settings.server_reference.clone().filter(|_| names_another),
+                reason_string: Some(detail).filter(|detail| !detail.is_empty()),
+                server_reference,
                 ..Disconnect::default()
             };
             self.send(Packet::Disconnect(disconnect), out);
@@ -55,12 +67,35 @@ impl Connection {
         self.close(out);
     }
 
+    /// Server Reference of a packet that sends the client elsewhere (§3.2.2.3.16, §3.14.2.2.5).
+    fn server_reference(&self, hand_over: &HandOver) -> Option<String> {
+        let names_another = matches!(hand_over.reason, ReasonCode::UseAnotherServer | ReasonCode::ServerMoved);
+        let given = hand_over.server_reference.as_ref();
+        let reference = given.or(self.settings.server_reference.as_ref());
+        reference.cloned().filter(|_| names_another)
+    }
+
     /// CONNACK with this code and text, and close [MQTT-3.2.2-7].
     pub(super) fn refuse_connect(&mut self, reason: ReasonCode, reason_string: &str, out: &mut Vec<Effect>) {
-        let reason_string = (self.client.version == ProtocolVersion::V5).then(|| reason_string.to_owned());
+        self.refuse_to(
+            HandOver {
+                reason,
+                detail: reason_string.to_owned(),
+                server_reference: None,
+            },
+            out,
+        );
+    }
+
+    /// As [`refuse_connect`](Self::refuse_connect), with the server to connect to if the code speaks of one (§4.11).
+    pub(super) fn refuse_to(&mut self, hand_over: HandOver, out: &mut Vec<Effect>) {
+        let is_5 = self.client.version == ProtocolVersion::V5;
+        let server_reference = self.server_reference(&hand_over).filter(|_| is_5);
+        let HandOver { reason, detail, .. } = hand_over;
         let connack = ConnAck {
             reason,
-            reason_string,
+            reason_string: is_5.then_some(detail),
+            server_reference,
             ..ConnAck::default()
         };
         self.send(Packet::ConnAck(Box::new(connack)), out);

@@ -139,6 +139,7 @@ impl Connection {
             }
             RegisterResult::Unavailable(detail) => self.refuse_connect(ReasonCode::ServerUnavailable, &detail, out),
             RegisterResult::Refused(reason, detail) => self.refuse_connect(reason, &detail, out),
+            RegisterResult::Elsewhere(hand_over) => self.refuse_to(hand_over, out),
         }
     }
 

@@ -102,6 +102,19 @@ pub enum RegisterResult {
     Unavailable(String),
     /// CONNACK with this code, 0x80 or greater, and the text as reason string.
     Refused(ReasonCode, String),
+    /// As `Refused`: the client is to connect elsewhere (3.1.1: return code 3).
+    Elsewhere(HandOver),
+}
+
+/// Where a client is sent, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandOver {
+    /// [`ReasonCode::UseAnotherServer`], or [`ReasonCode::ServerMoved`] if for good.
+    pub reason: ReasonCode,
+    /// For people.
+    pub detail: String,
+    /// Server Reference; without, the one of the settings.
+    pub server_reference: Option<String>,
 }
 
 /// The session of a connection.

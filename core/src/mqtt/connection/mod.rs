@@ -84,8 +84,8 @@ use crate::command;
 pub use counters::Counters;
 pub use deliver::{Annotations, DeliverResult, MessageTemplates, OutgoingMessage};
 pub use effect::{
-    AckKind, Authenticated, Effect, InFlight, ProposeResult, RegisterResult, Registered, Resumed, SubscribeRequest,
-    SubscribeResult, Token, UnsubscribeResult,
+    AckKind, Authenticated, Effect, HandOver, InFlight, ProposeResult, RegisterResult, Registered, Resumed,
+    SubscribeRequest, SubscribeResult, Token, UnsubscribeResult,
 };
 pub use settings::ConnectionSettings;
 pub use subscribe::{NewSubscription, Subscription, SubscriptionOptions};
@@ -325,6 +325,16 @@ impl Connection {
             Phase::AwaitConnect => self.close(out),
             Phase::Registering(_) => self.refuse_connect(ReasonCode::ServerUnavailable, reason_string, out),
             Phase::Connected => self.disconnect(reason, reason_string, out),
+            Phase::Closed => {}
+        }
+    }
+
+    /// The client is sent elsewhere (§4.11): as [`on_shutdown`](Self::on_shutdown), with a Server Reference.
+    pub fn on_hand_over(&mut self, hand_over: HandOver, out: &mut Vec<Effect>) {
+        match self.phase {
+            Phase::AwaitConnect => self.close(out),
+            Phase::Registering(_) => self.refuse_to(hand_over, out),
+            Phase::Connected => self.disconnect_to(hand_over, out),
             Phase::Closed => {}
         }
     }

@@ -23,6 +23,19 @@ impl Validation<'_> {
         })
     }
 
+    /// What clients are told to connect to.
+    pub(super) fn client_advertise(&mut self, key: &'static Key) -> Option<Address> {
+        let advertised = self.address(key)?;
+        if advertised.is_unspecified() || advertised.port() == 0 {
+            let message = format!(
+                "`{}` is `{advertised}`, which nobody can connect to; write the host and port that clients reach this node by",
+                key.name
+            );
+            self.problem(key, message);
+        }
+        Some(advertised)
+    }
+
     pub(super) fn distinct_listeners<'a>(&mut self, addresses: impl Iterator<Item = &'a Address>) {
         let mut seen = std::collections::BTreeSet::new();
         for address in addresses {

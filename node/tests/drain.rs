@@ -1,0 +1,249 @@
+//! A node is emptied before it stops, over real sockets: clients are told where to go, feeds end, leadership leaves, and what would
+//! do harm is refused.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the nodes are other processes: their time is the real one"
+)]
+
+mod common;
+
+use std::io::Read;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use banyan_api::drain::Drain;
+use banyan_api::problem::Problem;
+use banyan_core::mqtt::packet::{ConnAck, Packet, QoS};
+use banyan_core::mqtt::reason::ReasonCode;
+use common::client::{ANSWER_TIMEOUT, Client, ClientError, ConnectOptions, message};
+use common::cluster::{Cluster, READY_TIMEOUT};
+use common::wait;
+
+/// Each test has a whole cluster and the machine few cores.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static RUNNING: Mutex<()> = Mutex::new(());
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `METHOD path` at node `index`: status and body.
+fn call(cluster: &Cluster, index: usize, method: &str, path: &str) -> (u16, String) {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(Duration::from_secs(20)))
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let url = cluster.url(index, path);
+    let answer = match method {
+        "GET" => agent.get(url).call(),
+        "DELETE" => agent.delete(url).call(),
+        "PUT" => agent.put(url).send("x"),
+        _ => agent.post(url).send_empty(),
+    };
+    let mut answer = answer.expect("an answer");
+    let status = answer.status().as_u16();
+    (status, answer.body_mut().read_to_string().expect("a body"))
+}
+
+/// Asks node `asked` for a drain of `drained`, with a query, and wants it to be taken.
+fn drain(cluster: &Cluster, asked: usize, method: &str, drained: usize, query: &str) -> Drain {
+    let path = format!("/v1/cluster/members/{}/drain{query}", cluster.id(drained));
+    let (status, body) = call(cluster, asked, method, &path);
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str(&body).expect("a drain")
+}
+
+/// The same, and wants it to be refused: the type of the problem, and what it says.
+fn refused(cluster: &Cluster, asked: usize, drained: u64, query: &str) -> (String, String) {
+    let path = format!("/v1/cluster/members/{drained}/drain{query}");
+    let (_, body) = call(cluster, asked, "POST", &path);
+    let problem: Problem = serde_json::from_str(&body).expect("a problem");
+    (problem.kind, problem.detail)
+}
+
+fn wait_until_empty(cluster: &Cluster, asked: usize, drained: usize) -> Drain {
+    wait::until("an empty node", READY_TIMEOUT, || {
+        let told = drain(cluster, asked, "GET", drained, "");
+        (told.state == "ready-to-stop").then_some(told)
+    })
+}
+
+/// What CONNACK says to `options` at node `index`.
+fn connack(cluster: &Cluster, index: usize, options: &ConnectOptions) -> ConnAck {
+    let mut client = Client::open(cluster.mqtt(index), options.connect.version).expect("a socket");
+    client
+        .send(&Packet::Connect(Box::new(options.connect.clone())))
+        .expect("a socket");
+    match client.receive(ANSWER_TIMEOUT).expect("a CONNACK") {
+        Packet::ConnAck(connack) => *connack,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whether `reference` lists the MQTT addresses of all nodes but `index`.
+fn names_the_others(cluster: &Cluster, index: usize, reference: Option<&str>) -> bool {
+    let mut named: Vec<&str> = reference.unwrap_or_default().split(' ').collect();
+    named.sort_unstable();
+    let others = cluster.indexes().filter(|&other| other != index);
+    let mut others: Vec<String> = others.map(|other| cluster.mqtt(other).to_string()).collect();
+    others.sort_unstable();
+    named == others
+}
+
+#[test]
+fn a_node_that_drains_hands_everything_over_and_can_take_it_back() {
+    let _alone = one_at_a_time();
+    let cluster = Cluster::start(3, &[("drain_rate", "40")]);
+    let node = cluster.wait_for_leader();
+    let other = (node + 1) % 3;
+
+    let persistent = |name: &str| {
+        let mut options = ConnectOptions::v5(name);
+        options.connect.clean_start = false;
+        options.connect.session_expiry_s = Some(3_600);
+        options
+    };
+    let connect = |options: &ConnectOptions| Client::connect(cluster.mqtt(node), options).expect("a connection");
+    let mut new: Vec<Client> = (0..10)
+        .map(|n| connect(&ConnectOptions::v5(&format!("new-{n}"))))
+        .collect();
+    new.extend((0..5).map(|n| connect(&persistent(&format!("kept-{n}")))));
+    let mut old: Vec<Client> = (0..5)
+        .map(|n| connect(&ConnectOptions::v3(&format!("old-{n}"))))
+        .collect();
+    new[0]
+        .publish(message("state/a", "1", QoS::AtLeastOnce, true))
+        .expect("a PUBACK");
+    let url = cluster.url(node, "/v1/changes?feed=continuous&filter=state/%23");
+    let feed = thread::spawn(move || {
+        let mut lines = String::new();
+        let mut body = ureq::get(url).call().expect("a feed").into_body();
+        body.as_reader()
+            .read_to_string(&mut lines)
+            .expect("an end in good order");
+        lines
+    });
+    wait::until("an open feed", ANSWER_TIMEOUT, || {
+        (drain(&cluster, other, "GET", node, "").streams == 1).then_some(())
+    });
+
+    let told = drain(&cluster, other, "POST", node, "?dry_run=true");
+    assert_eq!(
+        (told.state.as_str(), told.clients, told.leader),
+        ("serving", 20, true),
+        "{told:?}"
+    );
+    assert_eq!((told.rate, told.quorum, told.voters_left), (40, 2, 2), "{told:?}");
+    assert!(
+        names_the_others(&cluster, node, Some(&told.sends_to.join(" "))),
+        "{told:?}"
+    );
+    // Asked at another node, which hands it on.
+    let told = drain(&cluster, other, "POST", node, "");
+    assert_eq!(told.state, "draining");
+    let (status, body) = call(&cluster, node, "GET", "/health/ready");
+    assert_eq!(status, 503);
+    assert!(body.contains("drain"), "{body}");
+
+    for client in &mut new {
+        match client.next_message(ANSWER_TIMEOUT) {
+            Err(ClientError::Disconnected(disconnect)) => {
+                assert_eq!(disconnect.reason, ReasonCode::UseAnotherServer);
+                let reference = disconnect.server_reference.as_deref();
+                assert!(names_the_others(&cluster, node, reference), "{reference:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    for client in &mut old {
+        let end = client.next_message(ANSWER_TIMEOUT);
+        assert!(matches!(end, Err(ClientError::Closed)), "{end:?}");
+    }
+    let lines = feed.join().expect("a feed");
+    assert!(lines.ends_with('\n'), "{lines}");
+    for line in lines.lines() {
+        let _whole: serde_json::Value = serde_json::from_str(line).expect("a whole line");
+    }
+    let told = wait_until_empty(&cluster, other, node);
+    assert_eq!((told.clients, told.streams, told.leader), (0, 0, false), "{told:?}");
+    assert_ne!(cluster.wait_for_leader(), node);
+
+    // Who comes now is told where to go; 3.1.1 has a code for it alone.
+    let refusal = connack(&cluster, node, &ConnectOptions::v5("late"));
+    assert_eq!(refusal.reason, ReasonCode::UseAnotherServer);
+    assert!(
+        names_the_others(&cluster, node, refusal.server_reference.as_deref()),
+        "{refusal:?}"
+    );
+    let refusal = connack(&cluster, node, &ConnectOptions::v3("late"));
+    assert_eq!(refusal.reason, ReasonCode::ServerUnavailable);
+    let (status, body) = call(&cluster, node, "GET", "/v1/changes?feed=continuous");
+    assert_eq!(status, 503, "{body}");
+    // Requests are served all the same.
+    assert_eq!(call(&cluster, node, "PUT", "/v1/topics/state/b").0, 201);
+    assert_eq!(call(&cluster, node, "GET", "/v1/topics/state/b").0, 200);
+    let mut moved = Client::connect(cluster.mqtt(other), &persistent("kept-0")).expect("a connection");
+    assert!(moved.connack().session_present);
+
+    let told = drain(&cluster, other, "DELETE", node, "");
+    assert_eq!(told.state, "serving");
+    cluster.wait_until_ready(node);
+    assert_eq!(
+        connack(&cluster, node, &ConnectOptions::v5("back")).reason,
+        ReasonCode::Success
+    );
+    // For good, and at once.
+    let told = drain(&cluster, node, "POST", other, "?rate=0&for_good=true");
+    assert_eq!(told.rate, 0);
+    match moved.next_message(ANSWER_TIMEOUT) {
+        Err(ClientError::Disconnected(disconnect)) => assert_eq!(disconnect.reason, ReasonCode::ServerMoved),
+        other => panic!("{other:?}"),
+    }
+    wait_until_empty(&cluster, node, other);
+    assert!(cluster.stop(other).success());
+}
+
+#[test]
+fn a_drain_that_would_do_harm_is_refused() {
+    let _alone = one_at_a_time();
+    let cluster = Cluster::start(3, &[]);
+    let (kind, detail) = refused(&cluster, 0, 9, "");
+    assert_eq!(kind, "/problems/member-not-found", "{detail}");
+    assert_eq!(refused(&cluster, 0, 1, "?rate=fast").0, "/problems/invalid-parameter");
+
+    // Two at a time would leave one.
+    drain(&cluster, 0, "POST", 1, "");
+    let (kind, detail) = refused(&cluster, 0, 1, "");
+    assert_eq!(kind, "/problems/unsafe-step", "{detail}");
+    assert!(
+        detail.starts_with("without node 1, 1 of 3 voters are ready, and 2 must agree"),
+        "{detail}"
+    );
+    assert!(detail.contains("node 2 is not ready (dra"), "{detail}");
+    drain(&cluster, 0, "DELETE", 1, "");
+    cluster.wait_until_ready(1);
+
+    cluster.kill(2);
+    wait::until("another leader", READY_TIMEOUT, || {
+        let leader = cluster.status(0)?.leader?;
+        (leader != cluster.id(2)).then_some(())
+    });
+    let (kind, detail) = refused(&cluster, 0, 1, "");
+    assert_eq!(kind, "/problems/unsafe-step");
+    assert!(detail.contains("node 3 does not answer"), "{detail}");
+    let (kind, detail) = refused(&cluster, 0, 3, "");
+    assert_eq!(kind, "/problems/unavailable", "{detail}");
+    let told = drain(&cluster, 0, "POST", 1, "?dry_run=true");
+    assert_eq!((told.state.as_str(), told.objections.len()), ("serving", 1), "{told:?}");
+    let told = drain(&cluster, 0, "POST", 1, "?force=true");
+    assert_eq!(told.state, "draining");
+
+    let alone = Cluster::start(1, &[]);
+    let (_, detail) = refused(&alone, 0, 1, "");
+    assert!(
+        detail.contains("no other member is ready to take its clients"),
+        "{detail}"
+    );
+    drain(&alone, 0, "POST", 0, "?force=true");
+    wait_until_empty(&alone, 0, 0);
+}
