@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::DecodeError;
 use super::wire::{Reader, put_block};
+use super::{DecodeError, MemberChange};
 
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 1 + 8;
@@ -16,6 +16,7 @@ const END_DUE: u8 = 5;
 const LOSE_NODE: u8 = 6;
 const TRIM: u8 = 7;
 const ASSIGN: u8 = 8;
+const MEMBER_CHANGE: u8 = 16;
 
 /// One part of an entry. Parts are applied in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub enum Item {
         /// At most this many messages; capped at [`crate::limits::ASSIGN_CHUNK_MESSAGES_MAX`].
         limit: u32,
     },
+    /// Change what the members are to be.
+    MemberChange(MemberChange),
 }
 
 /// Collects items into the bytes of an entry.
@@ -120,6 +123,7 @@ impl EntryBuilder {
                 out.extend_from_slice(&keep_us.to_be_bytes());
             }),
             Item::Assign { limit } => self.push_body(ASSIGN, |out| out.extend_from_slice(&limit.to_be_bytes())),
+            Item::MemberChange(change) => self.push_body(MEMBER_CHANGE, |out| change.encode(out)),
         }
     }
 
@@ -228,6 +232,7 @@ impl Items<'_> {
                 keep_us: body.u64()?,
             },
             ASSIGN => Item::Assign { limit: body.u32()? },
+            MEMBER_CHANGE => Item::MemberChange(MemberChange::decode(&mut body)?),
             other => return Err(DecodeError::Kind(other)),
         };
         body.finish()?;

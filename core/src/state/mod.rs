@@ -70,6 +70,7 @@ mod expire;
 mod group;
 mod group_rows;
 mod interest;
+mod members;
 mod messages;
 mod origin;
 mod outcome;
@@ -114,6 +115,7 @@ pub use checkpoint::{FrozenState, OpenError};
 pub use compact::TombstoneBounds;
 pub use digest::Digest;
 pub use group::Group;
+pub use members::{Admission, EnterRefusal, Members};
 pub use outcome::{BatchOutcome, Disposition, OriginOpened, Outcome};
 pub use receiver::Receiver;
 pub use session::{Assigned, CloseReason, Closed};
@@ -131,6 +133,8 @@ pub struct State {
     position: Position,
     /// As `position`. Shared with views.
     origins: Arc<BTreeMap<u64, OriginRow>>,
+    /// Written into the layer as it changes. Shared with views.
+    members: Arc<members::Members>,
     /// As `position`.
     membership: Option<Bytes>,
     /// What of the two above has changed since the last freeze.
