@@ -64,10 +64,14 @@ problem_kinds! {
     TopicNotFound = "topic-not-found", 404, "The topic holds no value";
     /// The client has no session.
     SessionNotFound = "session-not-found", 404, "The client has no session";
+    /// No member has this id.
+    MemberNotFound = "member-not-found", 404, "There is no such member";
     /// The path exists, the method does not.
     MethodNotAllowed = "method-not-allowed", 405, "The path does not take this method";
     /// The request did not arrive in time.
     RequestTimeout = "request-timeout", 408, "The request took too long to arrive";
+    /// A change of the members would lose the quorum, or contradicts what is under way.
+    UnsafeChange = "unsafe-change", 409, "The change is not safe";
     /// The pages of this cursor are no longer kept.
     CursorExpired = "cursor-expired", 410, "The cursor has expired";
     /// Deletions since then are forgotten.

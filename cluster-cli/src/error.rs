@@ -39,7 +39,9 @@ impl From<Problem> for CliError {
     fn from(problem: Problem) -> Self {
         let text = format!("{}: {}", problem.title, problem.detail);
         match problem.kind() {
-            Some(ProblemKind::TopicNotFound | ProblemKind::SessionNotFound) => Self::NotFound(text),
+            Some(ProblemKind::TopicNotFound | ProblemKind::SessionNotFound | ProblemKind::MemberNotFound) => {
+                Self::NotFound(text)
+            }
             Some(ProblemKind::Unavailable | ProblemKind::TooManyRequests) => Self::Unavailable(text),
             Some(
                 ProblemKind::InvalidTopic

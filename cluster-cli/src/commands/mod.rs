@@ -2,10 +2,13 @@
 
 mod delete;
 mod get;
+mod leader;
 mod list;
+mod member;
 mod put;
 mod session;
 mod status;
+mod waiting;
 mod watch;
 
 use clap::{Args, Subcommand};
@@ -19,6 +22,12 @@ use crate::output::Output;
 pub(crate) enum Command {
     /// Show the members of the cluster and how far each has come
     Status,
+    /// Look at the members of the cluster, and change them
+    #[command(subcommand)]
+    Member(member::Commands),
+    /// Say who leads
+    #[command(subcommand)]
+    Leader(leader::Leader),
     /// Print the payload of a topic; with -o json the whole record
     Get(get::Get),
     /// Write a topic
@@ -39,6 +48,8 @@ impl Command {
     pub(crate) fn run(&self, client: &Client, output: &mut Output<'_>) -> Result<(), CliError> {
         match self {
             Self::Status => status::run(client, output),
+            Self::Member(member) => member.run(client, output),
+            Self::Leader(leader) => leader.run(client, output),
             Self::Get(get) => get.run(client, output),
             Self::Put(put) => put.run(client, output),
             Self::Delete(delete) => delete.run(client, output),

@@ -9,6 +9,7 @@
 //! | [`snapshot`], [`network`] | what travels between nodes, on [`crate::peer`] |
 //! | [`intake`] | the leader's end of the origin streams: from batches to log entries |
 //! | [`housekeeping`] | what the leader does as time passes |
+//! | [`members`] | who may enter and leave, and the leader's steps towards that |
 //! | [`read_index`] | linearizable reads on any node |
 //! | [`replica`] | all of it together: this node's copy of the shard |
 //! | [`runtime`] | the tasks, time and chance that openraft is given |
@@ -19,6 +20,7 @@ pub mod checkpoint_mark;
 pub mod housekeeping;
 pub mod intake;
 pub mod log_store;
+pub mod members;
 pub mod network;
 pub mod read_index;
 pub mod replica;

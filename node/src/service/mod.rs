@@ -6,10 +6,12 @@
 //! | module | responsibility |
 //! |---|---|
 //! | [`status`] | what a node tells about itself and its cluster |
+//! | [`members`] | who enters and leaves the cluster |
 //! | [`sessions`] | what sessions wait for |
 //! | [`peer_requests`] | what other nodes ask of this one |
 //! | this one | the door |
 
+pub mod members;
 pub mod peer_requests;
 pub mod sessions;
 pub mod status;
@@ -25,6 +27,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub use crate::consensus::members::plan::Plan as MemberPlan;
 pub use crate::origin::{Completion, ProposeError, Reply};
 pub use crate::session::Connecting;
 pub use status::{ClusterStatus, MemberRole, MemberStatus, NodeStatus};
@@ -299,6 +302,9 @@ impl Service {
     /// # Errors
     /// Why not, for people.
     pub fn is_ready(&self) -> Result<(), String> {
+        if self.0.replica.member_goals().is_leaving(self.node_id()) {
+            return Err("this node is leaving the cluster".to_owned());
+        }
         if !*self.0.origin.is_open().borrow() {
             return Err("this node has not entered the cluster yet".to_owned());
         }

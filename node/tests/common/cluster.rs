@@ -40,6 +40,8 @@ const TEST_SETTINGS: &[(&str, &str)] = &[
 pub struct Cluster {
     dir: TempDir,
     nodes: Vec<Node>,
+    /// How many of the nodes begin the cluster; the others may enter it.
+    founders: usize,
     settings: BTreeMap<String, String>,
 }
 
@@ -54,6 +56,12 @@ struct Node {
 impl Cluster {
     /// `size` nodes, none started. `settings` are keys of the settings file and win over those tests use.
     pub fn new(size: usize, settings: &[(&str, &str)]) -> Self {
+        Self::growing(size, size, settings)
+    }
+
+    /// `size` nodes, none started, of which the first `founders` begin the cluster; the others are started with
+    /// [`spawn_with`](Self::spawn_with) and the settings with which they enter it.
+    pub fn growing(size: usize, founders: usize, settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("cluster-")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
@@ -72,6 +80,7 @@ impl Cluster {
         Self {
             dir,
             nodes: (0..size).map(|_| node()).collect(),
+            founders,
             settings,
         }
     }
@@ -118,6 +127,11 @@ impl Cluster {
         self.dir.path().join(format!("node-{}", self.id(index)))
     }
 
+    /// Where other nodes reach node `index`.
+    pub fn peer(&self, index: usize) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.nodes[index].peer.number()).into()
+    }
+
     /// What node `index` logs, over all its lives.
     pub fn log_file(&self, index: usize) -> PathBuf {
         self.dir.path().join(format!("node-{}.log", self.id(index)))
@@ -141,6 +155,14 @@ impl Cluster {
     /// # Panics
     /// If it runs already.
     pub fn spawn_with(&self, index: usize, settings: &[(&str, &str)]) {
+        let mut command = self.command(index);
+        for (key, value) in settings {
+            command.arg(format!("--{}", key.replace('_', "-"))).arg(value);
+        }
+        self.spawn_as(index, command);
+    }
+
+    fn spawn_as(&self, index: usize, mut command: Command) {
         let mut child = self.child(index);
         assert!(child.is_none(), "node {} runs already", self.id(index));
         let log = OpenOptions::new()
@@ -148,10 +170,6 @@ impl Cluster {
             .append(true)
             .open(self.log_file(index))
             .expect("a log file");
-        let mut command = self.command(index);
-        for (key, value) in settings {
-            command.arg(format!("--{}", key.replace('_', "-"))).arg(value);
-        }
         let spawned = command
             .stdin(Stdio::piped()) // closes with this process, however that ends, and the node with it
             .stdout(log.try_clone().expect("a second handle of the log file"))
@@ -160,13 +178,27 @@ impl Cluster {
         *child = Some(spawned.expect("the banyan program starts"));
     }
 
+    /// Starts node `index` with another address for other nodes than it had, and does not wait for it.
+    ///
+    /// # Panics
+    /// If it runs already.
+    pub fn spawn_moved(&self, index: usize, peer: &str) {
+        self.spawn_as(index, self.command_at(index, peer, false));
+    }
+
     /// The command line of node `index`, without input and output set.
     pub fn command(&self, index: usize) -> Command {
+        let peer = format!("127.0.0.1:{}", self.nodes[index].peer.number());
+        self.command_at(index, &peer, index < self.founders)
+    }
+
+    fn command_at(&self, index: usize, peer: &str, is_founder: bool) -> Command {
         let node = &self.nodes[index];
         let members: Vec<String> = self
             .nodes
             .iter()
             .enumerate()
+            .take(self.founders)
             .map(|(other, node)| format!("{}@127.0.0.1:{}", self.id(other), node.peer.number()))
             .collect();
         let mut command = Command::new(env!("CARGO_BIN_EXE_banyan"));
@@ -181,13 +213,11 @@ impl Cluster {
             .args(["--node-id", &self.id(index).to_string()])
             .args(["--mqtt", &format!("127.0.0.1:{}", node.mqtt.number())])
             .args(["--http", &format!("127.0.0.1:{}", node.http.number())])
-            .args(["--peer", &format!("127.0.0.1:{}", node.peer.number())])
-            .args([
-                "--members",
-                &members.join(","),
-                "--bootstrap",
-                "--stop-when-stdin-closes",
-            ]);
+            .args(["--peer", peer])
+            .arg("--stop-when-stdin-closes");
+        if is_founder {
+            command.args(["--members", &members.join(","), "--bootstrap"]);
+        }
         for (key, value) in &self.settings {
             command.arg(format!("--{}", key.replace('_', "-"))).arg(value);
         }
