@@ -47,6 +47,65 @@ pub struct Alarm {
 pub struct Members {
     /// Every member.
     pub items: Vec<Member>,
+    /// Voters that must agree on a write.
+    #[serde(default)]
+    pub quorum: usize,
+    /// Members that have a vote.
+    #[serde(default)]
+    pub voters: usize,
+    /// Join tokens that can still be used.
+    #[serde(default)]
+    pub tokens: Vec<OpenToken>,
+}
+
+/// A join token that can still be used. The token itself is shown only once, when it is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenToken {
+    /// When it expires, microseconds since the epoch.
+    pub expires_at: u64,
+    /// Whether the node that enters with it becomes a voter.
+    pub voter: bool,
+}
+
+/// Answer to a request that changes the members, or who of them leads. What takes time goes on after it; `GET
+/// /v1/cluster/members` shows how far it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembershipChange {
+    /// Whether nothing was changed, since that was asked for.
+    pub dry_run: bool,
+    /// Whether all was as asked already.
+    pub unchanged: bool,
+    /// Voters and quorum before.
+    pub before: Quorum,
+    /// Voters and quorum once it is done. Id 0 stands for a node that has yet to come.
+    pub after: Quorum,
+    /// What else should be known.
+    pub notes: Vec<String>,
+    /// With `POST /v1/cluster/members`: the token, shown only here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<JoinToken>,
+}
+
+/// Who has a vote.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quorum {
+    /// Their ids.
+    pub voters: Vec<u64>,
+    /// How many of them must agree on a write.
+    pub quorum: usize,
+    /// How many of them may be lost without stopping writes.
+    pub spare: usize,
+}
+
+/// With which a node enters.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinToken {
+    /// The setting `join_token` of the new node.
+    pub token: String,
+    /// The setting `join` of the new node: where members listen for it.
+    pub join: Vec<String>,
+    /// When the token expires, microseconds since the epoch.
+    pub expires_at: u64,
 }
 
 /// One member. What only the member itself knows is absent while it cannot be reached.
@@ -54,8 +113,14 @@ pub struct Members {
 pub struct Member {
     /// The node's id.
     pub id: u64,
-    /// `leader`, `voter` or `learner`.
+    /// `leader`, `voter`, `learner`, or `entering` before it receives the log.
     pub role: String,
+    /// What is to become of it: `voter`, `learner` or `leaves`; absent if nobody ever asked anything of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goal: Option<String>,
+    /// The member that leaves once this one is a voter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<u64>,
     /// Whether the answering node reaches it.
     pub reachable: bool,
     /// Where other nodes reach it.

@@ -70,8 +70,8 @@ problem_kinds! {
     MethodNotAllowed = "method-not-allowed", 405, "The path does not take this method";
     /// The request did not arrive in time.
     RequestTimeout = "request-timeout", 408, "The request took too long to arrive";
-    /// It would endanger the cluster.
-    UnsafeStep = "unsafe-step", 409, "This step is not safe";
+    /// A change of the members would lose the quorum, or contradicts what is under way.
+    UnsafeChange = "unsafe-change", 409, "The change is not safe";
     /// The pages of this cursor are no longer kept.
     CursorExpired = "cursor-expired", 410, "The cursor has expired";
     /// Deletions since then are forgotten.

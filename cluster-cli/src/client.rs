@@ -83,6 +83,22 @@ impl Client {
         })
     }
 
+    /// The same cluster, by nodes at `more` too, which are asked last; what is no address is left out.
+    pub(crate) fn or_else(&self, more: impl Iterator<Item = String>) -> Self {
+        let mut endpoints = self.endpoints.clone();
+        for endpoint in more.filter_map(|address| normalise(&address).ok()) {
+            if !endpoints.contains(&endpoint) {
+                endpoints.push(endpoint);
+            }
+        }
+        Self {
+            agent: self.agent.clone(),
+            streams: self.streams.clone(),
+            endpoints,
+            authorization: self.authorization.clone(),
+        }
+    }
+
     /// Sends `call` to the nodes in turn until one answers. Another is tried only if nothing can have happened: the node could
     /// not be reached, or says that it cannot serve at present.
     pub(crate) fn send(&self, call: &Call<'_>) -> Result<Answer, CliError> {

@@ -42,6 +42,8 @@ pub struct Brings {
 impl FeatureLevel {
     /// The first.
     pub const FIRST: Self = Self(1);
+    /// That of [`crate::command::Item::MemberChange`].
+    pub const MEMBER_CHANGES: Self = LEVELS[1].level;
     /// The last that this program knows.
     pub const KNOWN: Self = LEVELS[LEVELS.len() - 1].level;
 

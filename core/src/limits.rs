@@ -69,6 +69,12 @@ pub const TOMBSTONE_REVISIONS_MIN: u64 = 1_000_000;
 /// Most sessions that one entry of housekeeping ends or disconnects.
 pub const SESSION_CHUNK_MAX: u32 = 1_000;
 
+/// Longest address by which other nodes reach a member, bytes: a name of the DNS and a port.
+pub const MEMBER_ADDRESS_BYTES_MAX: usize = 512;
+
+/// Most join tokens at a time, expired ones that nobody has cleared away not counted.
+pub const JOIN_TOKENS_MAX: usize = 64;
+
 /// Most messages of shared groups that one entry assigns.
 pub const ASSIGN_CHUNK_MESSAGES_MAX: u32 = 1_000;
 

@@ -142,9 +142,6 @@ fn run_node(matches: &ArgMatches) -> Result<(), Failure> {
     let draft = load_settings(file, matches)?;
     logging::start(draft.log_format(), draft.log_filter());
     stop_on_panic();
-    if let Some(message) = draft.not_built_yet() {
-        return Err(Failure::new(USAGE, message));
-    }
     let data_dir = DataDir::open(draft.data_dir(), draft.node_id(), &SystemRandom)
         .map_err(|error| Failure::new(error.exit_code(), error))?;
     let settings = draft.with_node_id(data_dir.node_id());

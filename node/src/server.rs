@@ -4,11 +4,13 @@
 //! connected are told (DISCONNECT 0x8B) once what they had sent is acknowledged, and the cluster hears of it; leadership is handed over; Raft stops; a last
 //! checkpoint is written and the log is closed cleanly.
 
+mod enter;
 mod listeners;
+mod membership;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +80,20 @@ pub enum RunError {
     /// The settings do not say how the node enters a cluster.
     #[error("{0}")]
     Settings(String),
+    /// The cluster did not let the node in, or could not be reached.
+    #[error("{0}")]
+    Refused(String),
+    /// The node was removed from its cluster.
+    #[error(
+        "node {node_id} was removed from its cluster and never comes back; to bring this machine in again, give it an empty \
+         `data_dir` instead of {} and a join token (`banyanctl member add`)", data_dir.display()
+    )]
+    Removed {
+        /// The node.
+        node_id: u64,
+        /// Its data directory.
+        data_dir: PathBuf,
+    },
     /// It had to stop.
     #[error(transparent)]
     Fatal(#[from] FatalError),
@@ -89,6 +105,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(_) => 2,
+            Self::Refused(_) | Self::Removed { .. } => 4,
             Self::Open(ReplicaOpenError::Consensus(_))
             | Self::Listen { .. }
             | Self::Fatal(FatalError::Consensus(_)) => 1,
@@ -110,6 +127,11 @@ pub async fn run(
     mut reload: watch::Receiver<()>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
+    let entered = tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        entered = enter::enter(&settings, &components) => entered,
+    };
+    entered?;
     let server = Server::start(settings, components).await?;
     let reloading = async {
         while reload.changed().await.is_ok() {
@@ -129,12 +151,20 @@ pub async fn run(
             }
         }
         error = server.fatal.wait() => Err(error.into()),
+        () = server.removed() => {
+            let removed = server.mark_removed();
+            server.stop().await;
+            Err(removed)
+        }
     }
 }
 
 /// A running node.
 pub struct Server {
     service: Service,
+    settings: Settings,
+    disk: Arc<dyn Disk>,
+    peers: Peers,
     replica: Arc<Replica>,
     origin: Origin,
     registry: Registry,
@@ -154,7 +184,7 @@ impl Server {
     /// A listener, the log or the state could not be opened.
     pub async fn start(settings: Settings, components: Components) -> Result<Self, RunError> {
         refuse_diverged(&settings, &*components.disk)?;
-        let cluster_id = cluster_id(&settings, &*components.disk)?;
+        let cluster_id = enter::enter(&settings, &components).await?;
         let listeners = Listeners::open(&settings, &components).await?;
         let addresses = listeners.addresses();
 
@@ -224,7 +254,16 @@ impl Server {
             handler,
             stop_peers.clone(),
         ));
-        tokio::spawn(follow_members(Arc::clone(&replica), peers.clone()));
+        tokio::spawn(membership::follow_members(Arc::clone(&replica), peers.clone()));
+        tokio::spawn(Arc::clone(&replica).keep_members(stop_peers.clone()));
+        if settings.peer_advertise.port() != 0 {
+            let address = settings.peer_advertise.to_string();
+            tokio::spawn(membership::announce_address(
+                Arc::clone(&replica),
+                peers.clone(),
+                address,
+            ));
+        }
         if let Entry::Bootstrap(members) = &settings.entry {
             let members: BTreeMap<_, _> = members
                 .iter()
@@ -260,6 +299,7 @@ impl Server {
             drain_rate: settings.drain_rate,
             identity,
         };
+        let disk = Arc::clone(&components.disk);
         let service = Service::new(
             service_settings,
             components,
@@ -267,7 +307,7 @@ impl Server {
             origin.clone(),
             registry.clone(),
             Arc::clone(&broker),
-            peers,
+            peers.clone(),
             alarms,
         );
         let list_views = ListViews::new(Duration::from_secs(settings.view_lease_s), LIST_VIEWS_MAX);
@@ -323,6 +363,9 @@ impl Server {
         clients.close();
         Ok(Self {
             service,
+            settings,
+            disk,
+            peers,
             replica,
             origin,
             registry,
@@ -383,9 +426,26 @@ impl Server {
         &self.fatal
     }
 
-    /// Stops the node in order: no acknowledged write is lost, clients are told.
-    pub async fn stop(self) {
-        tracing::info!("stopping: clients are told, the leadership is handed over");
+    /// Waits until this node is no member any more. Before that, once it is to leave, it lets its clients go.
+    pub async fn removed(&self) {
+        membership::leaving(&self.replica, &self.peers).await;
+        tracing::info!(node = self.replica.node_id(), "leaving the cluster: clients are told");
+        self.part_with_clients().await;
+        membership::removed(&self.replica, &self.peers).await;
+    }
+
+    /// Notes in the data directory that this node was removed; the error to end with.
+    fn mark_removed(&self) -> RunError {
+        let removed = enter::removed(&self.settings);
+        tracing::warn!(node = self.settings.node_id, "removed from the cluster; the node stops");
+        match enter::mark_removed(&self.settings, &*self.disk) {
+            Ok(()) => removed,
+            Err(error) => error,
+        }
+    }
+
+    /// Lets clients go, and the cluster hear of it.
+    async fn part_with_clients(&self) {
         self.stop_clients.cancel();
         self.service.drain().stop();
         if tokio::time::timeout(DRAIN_TIMEOUT, self.clients.wait()).await.is_err() {
@@ -399,6 +459,12 @@ impl Server {
         {
             tracing::warn!("the cluster has not heard of all clients that have gone");
         }
+    }
+
+    /// Stops the node in order: no acknowledged write is lost, clients are told.
+    pub async fn stop(self) {
+        tracing::info!("stopping: clients are told, the leadership is handed over");
+        self.part_with_clients().await;
         self.origin.close();
         if tokio::time::timeout(HAND_OVER_TIMEOUT, self.replica.transfer_leadership())
             .await
@@ -423,31 +489,6 @@ fn advertised(given: Option<&Address>, listeners: &[SocketAddr], settings: &Sett
     }
 }
 
-/// Keeps the addresses of the peers as the membership says.
-async fn follow_members(replica: Arc<Replica>, peers: Peers) {
-    let mut changes = replica.members();
-    let mut known: BTreeMap<u64, String> = BTreeMap::new();
-    loop {
-        let members: BTreeMap<_, _> = changes
-            .borrow_and_update()
-            .iter()
-            .map(|member| (member.node_id, member.peer_address.clone()))
-            .collect();
-        for (id, address) in &members {
-            if *id != replica.node_id() && known.get(id) != Some(address) {
-                peers.set_address(*id, address.clone());
-            }
-        }
-        for removed in known.keys().filter(|id| !members.contains_key(id)) {
-            peers.remove(*removed);
-        }
-        known = members;
-        if changes.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
 fn alarm_settings(settings: &Settings) -> AlarmSettings {
     // Two segments, of which one is being prefilled, and two checkpoints, of which one is being compacted.
     let working_bytes = 2 * settings.log_segment_bytes + 2 * settings.checkpoint_bytes as u64;
@@ -466,7 +507,7 @@ fn alarm_settings(settings: &Settings) -> AlarmSettings {
 /// A data directory whose state has diverged is not served from again.
 fn refuse_diverged(settings: &Settings, disk: &dyn Disk) -> Result<(), RunError> {
     let mark = diverged::read(disk, &settings.data_dir);
-    match mark.map_err(|error| damaged(&settings.data_dir, &error.to_string()))? {
+    match mark.map_err(|error| enter::damaged(&settings.data_dir, &error))? {
         None => Ok(()),
         Some(reason) => Err(RunError::DataDirectory(format!(
             "{} must not be used any more: {reason}; {}",
@@ -497,47 +538,4 @@ fn replica_settings(settings: &Settings, random: u64) -> ReplicaSettings {
         node_lost: Duration::from_secs(settings.node_lost_s),
         feature_level_max: settings.feature_level_max,
     }
-}
-
-/// The cluster's id: made from the initial members, which all of them are given alike, and kept in the data directory.
-fn cluster_id(settings: &Settings, disk: &dyn Disk) -> Result<u64, RunError> {
-    let path = settings.data_dir.join("cluster-id");
-    match disk.read(&path) {
-        Ok(text) => std::str::from_utf8(&text)
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .ok_or_else(|| damaged(&path, "it holds no number")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match &settings.entry {
-            Entry::Bootstrap(members) => {
-                let mut members: Vec<_> = members
-                    .iter()
-                    .map(|member| format!("{}@{}", member.node_id, member.address))
-                    .collect();
-                members.sort();
-                let id = xxhash_rust::xxh3::xxh3_64(members.join(",").as_bytes());
-                write_synced(disk, &path, &id.to_string()).map_err(|error| damaged(&path, &error.to_string()))?;
-                Ok(id)
-            }
-            _ => Err(RunError::Settings(format!(
-                "{} holds no node yet; say how it enters a cluster: `bootstrap = true` with `members`",
-                settings.data_dir.display()
-            ))),
-        },
-        Err(error) => Err(damaged(&path, &error.to_string())),
-    }
-}
-
-fn damaged(path: &Path, why: &str) -> RunError {
-    RunError::DataDirectory(format!("{} cannot be read: {why}", path.display()))
-}
-
-fn write_synced(disk: &dyn Disk, path: &Path, text: &str) -> std::io::Result<()> {
-    let temporary = path.with_extension("new");
-    let file = disk.open(&temporary, true)?;
-    file.set_len(0)?;
-    file.write_at(0, text.as_bytes())?;
-    file.sync()?;
-    drop(file);
-    disk.rename(&temporary, path)?;
-    disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }

@@ -18,6 +18,7 @@
 //! | `value` | a value with the place it came from |
 //! | `key` | name, type and range of a setting |
 //! | `validate` | the rules that concern several settings |
+//! | [`join_token`] | what lets a node into a cluster |
 //! | [`address`] | `host:port`, and `id@host:port` |
 //! | [`data_dir`] | the data directory: one process at a time, the kept node id |
 //! | `nearest` | "did you mean" |
@@ -28,6 +29,7 @@ mod environment;
 mod error;
 mod file;
 pub mod flags;
+pub mod join_token;
 mod key;
 pub mod keys;
 mod nearest;
@@ -41,6 +43,7 @@ use banyan_core::feature::FeatureLevel;
 pub use address::{Address, Member};
 pub use error::{Problem, SettingsError};
 
+use self::join_token::JoinToken;
 use crate::net::tls::TlsFiles;
 use crate::net::tls::clients::ClientCertificates;
 use value::{Source, Value, Values};
@@ -215,8 +218,8 @@ pub enum Entry {
     None,
     /// It starts a new cluster together with these members, itself among them. Every member is given the same list.
     Bootstrap(Vec<Member>),
-    /// It asks these peers to be taken in.
-    Join(Vec<Address>),
+    /// It asks these members to be let in, with a token.
+    Join(Vec<Address>, JoinToken),
 }
 
 /// Form of the log lines.
@@ -258,15 +261,6 @@ impl Draft {
     #[must_use]
     pub fn log_filter(&self) -> &str {
         &self.settings.log_filter
-    }
-
-    /// What is valid here but not built in this version yet, as the message to refuse the start with.
-    #[must_use]
-    pub fn not_built_yet(&self) -> Option<&'static str> {
-        matches!(self.settings.entry, Entry::Join(_)).then_some(
-            "`join`: entering a running cluster is not built yet; list this node in `members` of every node and set \
-             `bootstrap = true` when the cluster is first started",
-        )
     }
 
     /// The settings with the id that the data directory holds.

@@ -214,7 +214,7 @@ fn a_drain_that_would_do_harm_is_refused() {
     // Two at a time would leave one.
     drain(&cluster, 0, "POST", 1, "");
     let (kind, detail) = refused(&cluster, 0, 1, "");
-    assert_eq!(kind, "/problems/unsafe-step", "{detail}");
+    assert_eq!(kind, "/problems/unsafe-change", "{detail}");
     assert!(
         detail.starts_with("without node 1, 1 of 3 voters are ready, and 2 must agree"),
         "{detail}"
@@ -229,7 +229,7 @@ fn a_drain_that_would_do_harm_is_refused() {
         (leader != cluster.id(2)).then_some(())
     });
     let (kind, detail) = refused(&cluster, 0, 1, "");
-    assert_eq!(kind, "/problems/unsafe-step");
+    assert_eq!(kind, "/problems/unsafe-change");
     assert!(detail.contains("node 3 does not answer"), "{detail}");
     let (kind, detail) = refused(&cluster, 0, 3, "");
     assert_eq!(kind, "/problems/unavailable", "{detail}");

@@ -56,7 +56,7 @@ fn wrong_arguments_end_with_2() {
     assert_refused(
         &banyan(dir.path(), &["--data-dir", "d", "--join", "a:1"]),
         2,
-        &["not built yet"],
+        &["`join` needs `join_token`"],
     );
     assert_refused(&banyan(dir.path(), &["playground", "--mqtt", "8080"]), 2, &["overlap"]);
     assert!(!dir.path().join("d").exists(), "a refused start leaves no trace");

@@ -3,13 +3,16 @@
 mod delete;
 mod get;
 mod health;
+mod leader;
 mod list;
+mod member;
 mod node;
 mod put;
 mod recover;
 mod session;
 mod snapshot;
 mod status;
+mod waiting;
 mod watch;
 
 use clap::{Args, Subcommand};
@@ -25,6 +28,12 @@ pub(crate) enum Command {
     Status,
     /// Show what is wrong and what to do about it; exit code 0 healthy, 1 alarms, 4 unavailable
     Health,
+    /// Look at the members of the cluster, and change them
+    #[command(subcommand)]
+    Member(member::Commands),
+    /// Say who leads
+    #[command(subcommand)]
+    Leader(leader::Leader),
     /// Print the payload of a topic; with -o json the whole record
     Get(get::Get),
     /// Write a topic
@@ -54,6 +63,8 @@ impl Command {
         match self {
             Self::Status => status::run(client, output),
             Self::Health => health::run(client, output),
+            Self::Member(member) => member.run(client, output),
+            Self::Leader(leader) => leader.run(client, output),
             Self::Get(get) => get.run(client, output),
             Self::Put(put) => put.run(client, output),
             Self::Delete(delete) => delete.run(client, output),

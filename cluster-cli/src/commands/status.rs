@@ -22,7 +22,11 @@ fn print(status: &ClusterStatus, output: &mut Output<'_>) -> Result<(), CliError
     if output.is_json() {
         return output.json(status);
     }
-    let voters = status.members.iter().filter(|member| member.role != "learner").count();
+    let voters = status
+        .members
+        .iter()
+        .filter(|member| matches!(member.role.as_str(), "leader" | "voter"))
+        .count();
     output.line(&format!(
         "cluster {}  term {}  leader {}  quorum {} of {voters}  asked node {}{}",
         status.cluster_id,

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::feature::FeatureLevel;
 use crate::keyspace::MessagePosition;
+use crate::keyspace::member::MemberGoal;
 use crate::metadata::{Metadata, MetadataBuilder};
 use crate::topic::{SubscriptionFilter, TopicFilter, TopicName};
 
@@ -258,6 +259,24 @@ fn items_come_back_as_they_went() {
         },
         Item::Assign { limit: 13 },
         Item::RaiseLevel(FeatureLevel::KNOWN),
+        Item::MemberChange(MemberChange::IssueToken {
+            token: [14; 32],
+            lifetime_us: 15,
+            voter: true,
+            replaces: Some(16),
+        }),
+        Item::MemberChange(MemberChange::Enter {
+            token: [14; 32],
+            node_id: 17,
+            nonce: 18,
+            address: Bytes::from_static(b"node17.example.org:7400"),
+        }),
+        Item::MemberChange(MemberChange::SetGoal {
+            node_id: 19,
+            goal: MemberGoal::Leaves,
+        }),
+        Item::MemberChange(MemberChange::Replace { old: 20, new: 21 }),
+        Item::MemberChange(MemberChange::Forget { node_id: 22 }),
     ];
     let mut builder = EntryBuilder::new();
     assert!(builder.is_empty());

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::DecodeError;
 use super::wire::{Reader, put_block};
+use super::{DecodeError, MemberChange};
 use crate::feature::FeatureLevel;
 
 const VERSION: u8 = 1;
@@ -18,6 +18,7 @@ const LOSE_NODE: u8 = 6;
 const TRIM: u8 = 7;
 const ASSIGN: u8 = 8;
 const RAISE_LEVEL: u8 = 16;
+const MEMBER_CHANGE: u8 = 17;
 
 /// One part of an entry. Parts are applied in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub enum Item {
     /// All members know this feature level, so it holds from here on. A lesser one than holds changes nothing. The entry itself is
     /// of the first level that is raised to, and asked of nobody who does not know it.
     RaiseLevel(FeatureLevel),
+    /// Change what the members are to be.
+    MemberChange(MemberChange),
 }
 
 impl Item {
@@ -79,7 +82,10 @@ impl Item {
     /// [for itself](super::Operation::feature_level).
     #[must_use]
     pub const fn feature_level(&self) -> FeatureLevel {
-        FeatureLevel::FIRST
+        match self {
+            Self::MemberChange(_) => FeatureLevel::MEMBER_CHANGES,
+            _ => FeatureLevel::FIRST,
+        }
     }
 }
 
@@ -137,6 +143,7 @@ impl EntryBuilder {
             Item::RaiseLevel(level) => {
                 self.push_body(RAISE_LEVEL, |out| out.extend_from_slice(&level.number().to_be_bytes()));
             }
+            Item::MemberChange(change) => self.push_body(MEMBER_CHANGE, |out| change.encode(out)),
         }
     }
 
@@ -249,6 +256,7 @@ impl Items<'_> {
                 let level = FeatureLevel::new(body.u16()?);
                 Item::RaiseLevel(level.ok_or(DecodeError::FeatureLevel)?)
             }
+            MEMBER_CHANGE => Item::MemberChange(MemberChange::decode(&mut body)?),
             other => return Err(DecodeError::Kind(other)),
         };
         body.finish()?;

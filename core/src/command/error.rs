@@ -47,6 +47,9 @@ pub enum DecodeError {
     /// More than [`CAUGHT_UP_FENCES_MAX`] connections at once.
     #[error("{0} connections that caught up; at most {CAUGHT_UP_FENCES_MAX}")]
     TooManyFences(usize),
+    /// A change of members that cannot be meant.
+    #[error("change of members: {0}")]
+    Member(&'static str),
     /// The topic name is not legal.
     #[error("topic name: {0}")]
     Topic(#[from] TopicNameError),

@@ -11,7 +11,7 @@
 //! ```text
 //! Entry      version=1 u8 | time_us u64 | item*
 //! item       kind u8 | length u32 | body                 1 Batch, 2 OpenOrigin, 3 Expire, 4 Compact, 5 EndDue, 6 LoseNode,
-//!                                                        7 Trim, 8 Assign, 16 RaiseLevel
+//!                                                        7 Trim, 8 Assign, 16 RaiseLevel, 17 MemberChange
 //! Batch      version=1 u8 | node_id u64 | incarnation u64 | sequence u64 | deadline_us u64 | count u32 | command*
 //! command    length u32 | sender? | kind u8 | body       1 Put, 2 Delete, 3 DeleteFilter, 4 Event, 5 Connect, 6 Disconnect,
 //!                                                        7 Subscribe, 8 Unsubscribe, 9 Release, 10 Progress, 11 CaughtUp,
@@ -45,7 +45,14 @@
 //! CaughtUp   position | count u16 | fence u64 *
 //! Kick       client_id
 //!
-//! topic, filter, publisher, metadata, client_id     length u16 | bytes
+//! MemberChange  kind u8 | body
+//!            1 IssueToken: token | lifetime_us u64 | flags u8: bit 0 voter | replaces u64, 0 none
+//!            2 Enter: token | node_id u64 | nonce u64 | address
+//!            3 SetGoal: node_id u64 | goal u8: 1 learner, 2 voter, 3 leaves
+//!            4 Replace: old u64 | new u64      5 Forget: node_id u64
+//! token      SHA-256 of its secret, 32 bytes
+//!
+//! topic, filter, publisher, metadata, client_id, address     length u16 | bytes
 //! ```
 
 mod batch;
@@ -60,6 +67,7 @@ mod error;
 mod event;
 mod header;
 mod kick;
+mod member;
 mod operation;
 mod progress;
 mod put;
@@ -81,6 +89,7 @@ pub use entry::{Entry, EntryBuilder, Item, Items};
 pub use error::DecodeError;
 pub use event::Event;
 pub use kick::Kick;
+pub use member::MemberChange;
 pub use operation::Operation;
 pub use progress::{Progress, Sent};
 pub use put::Put;

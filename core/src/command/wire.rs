@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
         Ok(start..self.at)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let range = self.range(N)?;
         self.source
             .get(range)

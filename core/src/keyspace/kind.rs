@@ -8,6 +8,8 @@ pub enum KeyKind {
     Meta = 0x01,
     /// Where each origin stands.
     Origin = 0x02,
+    /// What the members of the cluster are to be, and the tokens with which nodes enter it.
+    Member = 0x08,
     /// A topic's record.
     Topic = 0x10,
     /// What a deleted topic leaves behind.
@@ -32,9 +34,10 @@ pub enum KeyKind {
 
 impl KeyKind {
     /// Every kind, in key order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Meta,
         Self::Origin,
+        Self::Member,
         Self::Topic,
         Self::Tombstone,
         Self::Change,

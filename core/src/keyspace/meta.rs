@@ -24,7 +24,7 @@
 //! | 106 | 8 + 4 | kept messages up to this position are there only because somebody holds them |
 //! | 118 | 8 + 4 | greatest position of a message that was dropped though somebody may have waited for it |
 //! | 130 | 8 | fence of the last connection |
-//! | 138 | 16 | digest of sessions with all that is theirs, groups and kept messages |
+//! | 138 | 16 | digest of sessions with all that is theirs, groups and kept messages, and of what members are to be |
 //! | 154 | 2 | feature level; not in version 2, which is of level 1 |
 //!
 //! A program that does not know levels reads version 2 alone: it opens what it has written itself, and what its successor has

@@ -6,6 +6,7 @@
 //! |---|---|---|---|---|
 //! | 0x01 Meta | name (u8) | counters and settings of the whole | always | [`meta`] |
 //! | 0x02 Origin | node id (u64) | [`OriginRow`] | the node is a member | [`origin`] |
+//! | 0x08 Member | 0x01, node id (u64); 0x02, hash of a token | [`MemberRow`](member::MemberRow); [`TokenRow`](member::TokenRow) | something was ever asked of the node; it has not expired long ago | [`member`] |
 //! | 0x10 Topic | stored topic | [`TopicRecord`] | the topic holds a value | [`topic`], [`record`] |
 //! | 0x11 Tombstone | stored topic | [`Tombstone`] | the topic was deleted not long ago | [`tombstone`] |
 //! | 0x12 Change | revision (u64), ordinal (u32) | stored topic | the topic has a record or a tombstone | [`change`] |
@@ -25,6 +26,7 @@ pub mod change;
 pub mod expiry;
 pub mod group;
 pub mod kind;
+pub mod member;
 pub mod message;
 pub mod meta;
 pub mod origin;

@@ -61,6 +61,10 @@ impl State {
             match item? {
                 Item::Batch(bytes) => self.apply_batch(&Batch::parse(bytes)?, &mut applied)?,
                 Item::OpenOrigin { node_id, nonce } => {
+                    // A node that has left and does not know it yet.
+                    if self.members().is_gone(node_id) {
+                        continue;
+                    }
                     let opened = self.open_origin(node_id, nonce);
                     applied.origins.push(opened);
                     // The rest, if they are more, is for `EndDue`.
@@ -88,6 +92,7 @@ impl State {
                     level.check(FeatureLevel::KNOWN)?;
                     self.position.feature_level = self.position.feature_level.max(level);
                 }
+                Item::MemberChange(change) => self.change_members(&change, &mut applied)?,
             }
             self.serve_groups(&mut applied.assigned)?;
         }

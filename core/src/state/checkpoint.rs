@@ -112,6 +112,7 @@ impl State {
             freezing: position.applied,
             position,
             origins: Arc::new(origins),
+            members: Arc::default(),
             membership,
             changed: Changed::default(),
             sessions: Sessions::default(),
@@ -121,6 +122,7 @@ impl State {
             interest: Interest::default(),
             tombstone_bounds,
         };
+        state.open_members()?;
         state.open_sessions(&*view)?;
         state.open_groups()?;
         Ok(state)
@@ -135,8 +137,9 @@ impl State {
         self.layer
             .put(Bytes::from_static(&POSITION_KEY), self.position.encode());
         for node_id in std::mem::take(&mut self.changed.origins) {
-            if let Some(row) = self.origins.get(&node_id) {
-                self.layer.put(origin_key(node_id), row.encode());
+            match self.origins.get(&node_id) {
+                Some(row) => self.layer.put(origin_key(node_id), row.encode()),
+                None => self.layer.delete(origin_key(node_id)),
             }
         }
         if std::mem::take(&mut self.changed.membership)

@@ -4,6 +4,7 @@
 //! | kinds | in the image | why |
 //! |---|---|---|
 //! | Origin, Topic, Tombstone, Session, Subscription, Will, Group, Message | yes | the digest is of them |
+//! | Member | yes, but [no new data directory](is_of_cluster) takes them over | the digest is of them; they are those of one cluster |
 //! | Change, Expiry, TombstoneAge | no | [`push_indexed`] makes them anew from topics and tombstones |
 //! | Meta | no | the position is told apart; the membership is that of one cluster |
 //!
@@ -30,6 +31,8 @@ enum Part {
     Origins,
     /// Sessions with all that is theirs, groups and kept messages.
     Sessions,
+    /// What the members of this very cluster are to be.
+    Members,
     /// Not in it.
     Left,
 }
@@ -40,8 +43,15 @@ const fn part_of(kind: KeyKind) -> Part {
         KeyKind::Topic | KeyKind::Tombstone => Part::Data,
         KeyKind::Origin => Part::Origins,
         KeyKind::Session | KeyKind::Subscription | KeyKind::Will | KeyKind::Group | KeyKind::Message => Part::Sessions,
+        KeyKind::Member => Part::Members,
         KeyKind::Meta | KeyKind::Change | KeyKind::Expiry | KeyKind::TombstoneAge => Part::Left,
     }
+}
+
+/// Whether the row with this key is about the members of one cluster, and nothing to another.
+#[must_use]
+pub fn is_of_cluster(key: &[u8]) -> bool {
+    KeyKind::of_key(key).is_some_and(|kind| part_of(kind) == Part::Members)
 }
 
 /// An image is not what it must be.
@@ -132,6 +142,7 @@ pub struct ImageSum {
     data: u128,
     origins: u128,
     sessions: u128,
+    members: u128,
     last_key: Bytes,
     /// Rows.
     pub row_count: u64,
@@ -160,6 +171,7 @@ impl ImageSum {
             Part::Data => &mut self.data,
             Part::Origins => &mut self.origins,
             Part::Sessions => &mut self.sessions,
+            Part::Members => &mut self.members,
             Part::Left => return Err(ImageError::Kind(byte)),
         };
         part.replace_row(key, None, Some(value));
@@ -188,7 +200,8 @@ impl ImageSum {
     /// Digest of all rows.
     #[must_use]
     pub const fn digest(&self) -> Digest {
-        Digest::new(self.data.wrapping_add(self.origins).wrapping_add(self.sessions))
+        let all = self.data.wrapping_add(self.origins).wrapping_add(self.sessions);
+        Digest::new(all.wrapping_add(self.members))
     }
 
     /// Digest of topics and tombstones alone; see [`StateView::data_digest`].
@@ -203,6 +216,7 @@ impl ImageSum {
     /// They are not.
     pub fn check(&self, position: &Position) -> Result<(), ImageError> {
         let topics = self.data.wrapping_add(self.origins);
+        let sessions = self.sessions.wrapping_add(self.members);
         let pairs = [
             ("topics", self.topic_count.into(), position.topic_count.into()),
             (
@@ -212,7 +226,7 @@ impl ImageSum {
             ),
             ("messages", self.message_count.into(), position.message_count.into()),
             ("digest of topics", topics, position.digest),
-            ("digest of sessions", self.sessions, position.session_digest),
+            ("digest of sessions and members", sessions, position.session_digest),
         ];
         for (what, found, expected) in pairs {
             if found != expected {
@@ -228,6 +242,15 @@ impl ImageSum {
             }
         }
         Ok(())
+    }
+
+    /// The position of a state that holds what the one at `of` does, but nothing of its members.
+    #[must_use]
+    pub const fn position_of_all(&self, of: &Position) -> Position {
+        Position {
+            session_digest: self.sessions,
+            ..*of
+        }
     }
 
     /// The position of a state that holds the topics and tombstones among these rows and nothing else: those of a subtree,

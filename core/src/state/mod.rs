@@ -72,6 +72,7 @@ mod group;
 mod group_rows;
 mod image;
 mod interest;
+mod members;
 mod messages;
 mod origin;
 mod outcome;
@@ -119,7 +120,8 @@ pub use checkpoint::{FrozenState, OpenError};
 pub use compact::TombstoneBounds;
 pub use digest::Digest;
 pub use group::Group;
-pub use image::{ImageError, ImageSum, founding_id, push_indexed};
+pub use image::{ImageError, ImageSum, founding_id, is_of_cluster, push_indexed};
+pub use members::{Admission, EnterRefusal, Members};
 pub use outcome::{BatchOutcome, Disposition, OriginOpened, Outcome};
 pub use receiver::Receiver;
 pub use session::{Assigned, CloseReason, Closed};
@@ -137,6 +139,8 @@ pub struct State {
     position: Position,
     /// As `position`. Shared with views.
     origins: Arc<BTreeMap<u64, OriginRow>>,
+    /// Written into the layer as it changes. Shared with views.
+    members: Arc<members::Members>,
     /// As `position`.
     membership: Option<Bytes>,
     /// What of the two above has changed since the last freeze.

@@ -16,6 +16,7 @@ use crate::command::{
 use crate::keyspace::change::{change_key, change_of_key};
 use crate::keyspace::expiry::expiry_of_key;
 use crate::keyspace::group::{GroupKey, group_of_key};
+use crate::keyspace::member::{MemberKey, MemberRow, TokenRow, member_of_key};
 use crate::keyspace::message::message_of_key;
 use crate::keyspace::meta::{POSITION_KEY, Position};
 use crate::keyspace::tombstone::{tombstone_age_key, tombstone_age_of_key};

@@ -11,7 +11,7 @@ use super::digest::RowSum;
 use super::group::Groups;
 use super::recent::RecentRows;
 use super::waiting::damaged;
-use super::{AppliedId, Digest, Session, State};
+use super::{AppliedId, Digest, Members, Session, State};
 use crate::keyspace::meta::Position;
 use crate::keyspace::origin::origin_key;
 use crate::keyspace::scan::{Scan, Selection};
@@ -53,6 +53,7 @@ pub struct StateView {
     pub fence: u64,
     pub(super) position: Position,
     pub(super) origins: Arc<BTreeMap<u64, OriginRow>>,
+    pub(super) members: Arc<Members>,
     pub(super) membership: Option<Bytes>,
     pub(super) sessions: OrdMap<Bytes, Arc<Session>>,
     pub(super) groups: Groups,
@@ -112,6 +113,7 @@ impl State {
             fence,
             position: self.position,
             origins: Arc::clone(&self.origins),
+            members: Arc::clone(self.members()),
             membership: self.membership.clone(),
             sessions: self.sessions.by_client(),
             connection_count: self.sessions.connection_count(),
@@ -125,8 +127,9 @@ impl State {
 /// Kinds whose rows are digested as of topics, besides those of origins.
 const OF_TOPICS: [KeyKind; 2] = [KeyKind::Topic, KeyKind::Tombstone];
 
-/// Kinds whose rows are digested as of sessions.
-const OF_SESSIONS: [KeyKind; 5] = [
+/// Kinds whose rows are digested as of sessions, and beside them what the members are to be.
+const OF_SESSIONS: [KeyKind; 6] = [
+    KeyKind::Member,
     KeyKind::Session,
     KeyKind::Subscription,
     KeyKind::Will,
@@ -188,6 +191,12 @@ impl StateView {
     #[must_use]
     pub fn origin(&self, node_id: u64) -> Option<&OriginRow> {
         self.origins.get(&node_id)
+    }
+
+    /// What the members are to be.
+    #[must_use]
+    pub fn members(&self) -> &Arc<Members> {
+        &self.members
     }
 
     /// The membership last set, as it was given.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use banyan_core::command::{Batch, BatchId, EntryBuilder, Item};
+use banyan_core::command::{Batch, BatchId, EntryBuilder, Item, MemberChange};
 use banyan_core::feature::FeatureLevel;
 use banyan_core::limits::ENTRY_BYTES_TARGET;
 use banyan_core::planted::{Bug, planted};
@@ -59,6 +59,13 @@ pub enum Submission {
     },
     /// All members know this feature level.
     RaiseLevel(FeatureLevel),
+    /// What the members are to be changes. Dropped where this node does not lead.
+    MemberChange {
+        /// The change.
+        change: MemberChange,
+        /// Answered once the change is applied here; dropped if it was not written, as far as is known.
+        written: oneshot::Sender<()>,
+    },
 }
 
 /// Tells an origin that it must resend from its first unapplied batch.
@@ -222,13 +229,22 @@ pub const FIRST_SEQUENCE: u64 = 1;
 /// What became of an entry.
 struct WrittenEntry {
     applied: bool,
-    /// Whose batches were in it; none in one of the leader's own.
-    origins: Vec<NodeId>,
+    /// Who waits for it.
+    waiting: Waiting,
 }
 
-async fn written(outcome: WriteOutcome, origins: Vec<NodeId>) -> WrittenEntry {
+/// Who waits for an entry.
+#[derive(Default)]
+struct Waiting {
+    /// Whose batches are in it; none in one of the leader's own.
+    origins: Vec<NodeId>,
+    /// Who asked for the changes of members that are in it.
+    members: Vec<oneshot::Sender<()>>,
+}
+
+async fn written(outcome: WriteOutcome, waiting: Waiting) -> WrittenEntry {
     let applied = matches!(outcome.await, Ok(Ok(_)));
-    WrittenEntry { applied, origins }
+    WrittenEntry { applied, waiting }
 }
 
 type Written = std::pin::Pin<Box<dyn Future<Output = WrittenEntry> + Send>>;
@@ -253,7 +269,7 @@ impl Intake {
         let shared = Arc::clone(&self.shared);
         let reject = Arc::clone(&self.reject);
         let mut entry = EntryBuilder::new();
-        let mut origins = Vec::new();
+        let mut asking = Waiting::default();
         for submission in waiting.drain(..) {
             let Some(term) = self.lead() else {
                 if let Submission::Batch { from, .. } = submission {
@@ -295,7 +311,7 @@ impl Intake {
                     match term.judge(id, applied) {
                         Verdict::Take => {
                             entry.push_batch(batch);
-                            origins.push(from);
+                            asking.origins.push(from);
                         }
                         Verdict::Drop => {}
                         Verdict::Reject => reject(from),
@@ -305,34 +321,42 @@ impl Intake {
                 Submission::OpenOrigin { node_id, nonce } => {
                     entry.push_item(&Item::OpenOrigin { node_id, nonce });
                 }
+                Submission::MemberChange { change, written } => {
+                    entry.push_item(&Item::MemberChange(change));
+                    asking.members.push(written);
+                }
             }
             if entry.bytes() >= ENTRY_BYTES_TARGET {
                 let full = std::mem::replace(&mut entry, EntryBuilder::new());
-                self.propose(full, std::mem::take(&mut origins)).await;
+                self.propose(full, std::mem::take(&mut asking)).await;
             }
         }
         if !entry.is_empty() {
-            self.propose(entry, origins).await;
+            self.propose(entry, asking).await;
         }
     }
 
     /// An entry is done with. One that was refused (the leadership is lost, or not confirmed by a quorum) took its batches
     /// with it: what is expected starts over, and their origins resend.
     fn on_written(&mut self, entry: WrittenEntry) {
-        if entry.origins.is_empty() {
+        if entry.waiting.origins.is_empty() {
             self.keeps_house = false;
         }
         if entry.applied {
+            for written in entry.waiting.members {
+                // Who asked may have given up.
+                let _ = written.send(());
+            }
             return;
         }
         if let Some(term) = &mut self.term {
             term.expected.clear();
         }
-        let origins: BTreeSet<_> = entry.origins.into_iter().collect();
+        let origins: BTreeSet<_> = entry.waiting.origins.into_iter().collect();
         origins.into_iter().for_each(|origin| (self.reject)(origin));
     }
 
-    async fn propose(&mut self, entry: EntryBuilder, origins: Vec<NodeId>) {
+    async fn propose(&mut self, entry: EntryBuilder, waiting: Waiting) {
         let wall_us = self.clock.now_us();
         let Some(term) = self.term.as_mut() else {
             return;
@@ -351,7 +375,7 @@ impl Intake {
             }
             return;
         }
-        self.in_flight.push(Box::pin(written(outcome, origins)));
+        self.in_flight.push(Box::pin(written(outcome, waiting)));
     }
 
     async fn keep_house(&mut self) {
@@ -367,7 +391,7 @@ impl Intake {
             Ok(entry) if entry.is_empty() => {}
             Ok(entry) => {
                 self.keeps_house = true;
-                self.propose(entry, Vec::new()).await;
+                self.propose(entry, Waiting::default()).await;
             }
             Err(error) => self.shared.fatal.stop(FatalError::Storage(error.to_string())),
         }

@@ -11,6 +11,7 @@
 //! | [`founding`] | the membership of a cluster that begins with a state |
 //! | [`intake`] | the leader's end of the origin streams: from batches to log entries |
 //! | [`housekeeping`] | what the leader does as time passes |
+//! | [`members`] | who may enter and leave, and the leader's steps towards that |
 //! | [`read_index`] | linearizable reads on any node |
 //! | [`replica`] | all of it together: this node's copy of the shard |
 //! | [`runtime`] | the tasks, time and chance that openraft is given |
@@ -23,6 +24,7 @@ pub mod founding;
 pub mod housekeeping;
 pub mod intake;
 pub mod log_store;
+pub mod members;
 pub mod network;
 pub mod read_index;
 pub mod replica;

@@ -155,7 +155,7 @@ pub struct LogIds {
 pub struct Replica {
     node_id: NodeId,
     raft: Raft<TypeConfig, StateMachine>,
-    shared: Arc<SharedState>,
+    pub(super) shared: Arc<SharedState>,
     log: LogHandle,
     read_index: ReadIndex,
     submissions: mpsc::UnboundedSender<Submission>,

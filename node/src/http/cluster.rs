@@ -2,7 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use banyan_api::cluster::{Alarm, ClusterStatus, Member, Members};
+use banyan_api::cluster::{Alarm, ClusterStatus, Member, Members, OpenToken};
+use banyan_core::keyspace::member::MemberGoal;
 
 use super::Http;
 use crate::alarms::ClusterAlarm;
@@ -15,17 +16,26 @@ pub(super) async fn get_status(State(http): State<Http>) -> Json<ClusterStatus> 
 
 /// The members alone.
 pub(super) async fn get_members(State(http): State<Http>) -> Json<Members> {
+    let status = http.service.status().await;
+    let tokens = status.tokens.iter().map(|(expires_at, voter)| OpenToken {
+        expires_at: *expires_at,
+        voter: *voter,
+    });
+    let tokens = tokens.collect();
+    let voters = status.members.iter().filter(|member| member.role.is_voter()).count();
+    let ClusterStatus {
+        quorum, members: items, ..
+    } = render(status);
     Json(Members {
-        items: render(http.service.status().await).members,
+        tokens,
+        voters,
+        quorum,
+        items,
     })
 }
 
 fn render(status: service::ClusterStatus) -> ClusterStatus {
-    let voters = status
-        .members
-        .iter()
-        .filter(|member| member.role != MemberRole::Learner)
-        .count();
+    let voters = status.members.iter().filter(|member| member.role.is_voter()).count();
     ClusterStatus {
         cluster_id: format!("{:016x}", status.cluster_id),
         node_id: status.node_id,
@@ -54,12 +64,20 @@ fn member(member: MemberStatus) -> Member {
         MemberRole::Leader => "leader",
         MemberRole::Voter => "voter",
         MemberRole::Learner => "learner",
+        MemberRole::Entering => "entering",
     };
     let vitals = member.vitals.as_ref();
     let disk = vitals.and_then(|vitals| vitals.disk);
+    let goal = member.goal.map(|goal| match goal {
+        MemberGoal::Learner => "learner",
+        MemberGoal::Voter => "voter",
+        MemberGoal::Leaves | MemberGoal::Gone => "leaves",
+    });
     let base = Member {
         id: member.node_id,
         role: role.to_owned(),
+        goal: goal.map(str::to_owned),
+        replaces: member.replaces,
         reachable: member.node.is_some(),
         peer_address: member.peer_address,
         disk_free_bytes: disk.map(|disk| disk.free_bytes),

@@ -75,7 +75,7 @@ impl From<DrainError> for Failure {
             ),
             DrainError::Unreachable(..) => Self::unavailable(&error.to_string()),
             DrainError::Refused(_) => Self::new(
-                ProblemKind::UnsafeStep,
+                ProblemKind::UnsafeChange,
                 format!("{error}. Bring the others back first; force=true drains all the same."),
             ),
         }

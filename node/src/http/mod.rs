@@ -11,8 +11,8 @@
 //! | `publish` | events and retained messages |
 //! | `sessions` | MQTT sessions: looked at and ended |
 //! | `snapshot` | a backup as a stream |
-//! | `cluster`, `health` | members; is this node alive, can it serve |
 //! | `drain` | a member is emptied before it stops |
+//! | `cluster`, `members`, `health` | who is there; who enters and leaves; is this node alive, can it serve |
 //! | `query`, `headers`, `body`, `consistency` | what a request says |
 //! | `websocket`, `byte_stream` | MQTT over WebSocket: the upgrade, and the byte stream that it leads to |
 //! | `render`, `problem` | what an answer says |
@@ -36,6 +36,7 @@ mod feed;
 mod headers;
 mod health;
 mod list;
+mod members;
 mod ndjson;
 mod not_implemented;
 mod page;
@@ -55,7 +56,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 use banyan_core::limits;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -147,15 +148,15 @@ pub fn router(service: Service, views: ListViews, settings: HttpSettings, shutdo
         .route("/v1/changes", get(changes::get))
         .route("/v1/publish", post(publish::post))
         .route("/v1/cluster", get(cluster::get_status))
-        .route(
-            "/v1/cluster/members",
-            get(cluster::get_members).post(not_implemented::route),
-        )
         .route("/v1/cluster/snapshot", get(snapshot::get))
         .route(
             "/v1/cluster/members/{id}/drain",
             get(drain::tell).post(drain::begin).delete(drain::undo),
         )
+        .route("/v1/cluster/members", get(cluster::get_members).post(members::add))
+        .route("/v1/cluster/members/{id}", delete(members::remove))
+        .route("/v1/cluster/members/{id}/{action}", post(members::act))
+        .route("/v1/cluster/leader", post(members::lead))
         .route("/v1/cluster/{*rest}", any(not_implemented::route))
         .route("/v1/children", any(not_implemented::route))
         .route("/v1/children/{*topic}", any(not_implemented::route))

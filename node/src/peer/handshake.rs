@@ -4,7 +4,7 @@
 //! frames are small and bounded, so nothing is buffered for a program that is not a peer.
 //!
 //! Hello (33 bytes): magic `BNYN`, lowest protocol version u16, cluster id u64, own node id u64, node id wanted u64 (0 = any),
-//! lane u8, highest protocol version u16. Welcome: node id u64, version u16 that the connection has. Refusal: kind = [`Refusal`],
+//! purpose u8 (a lane, 254 to join, 255 to ask who is there), highest protocol version u16. Welcome: node id u64, version u16 that the connection has. Refusal: kind = [`Refusal`],
 //! body = text.
 //!
 //! Both sides speak a range of versions, and a connection has the highest that both know. The programs that knew version 1 alone
@@ -29,8 +29,39 @@ const HELLO_BYTES: usize = 33;
 /// Largest frame of the handshake.
 const HANDSHAKE_FRAME_BYTES_MAX: usize = FRAME_HEADER_BYTES + 256;
 
-/// What a connection is opened for, on the wire: a [`Lane`], or 255 to only ask who is there.
+/// [`Purpose::Identify`] on the wire.
 const IDENTIFY: u8 = 255;
+/// [`Purpose::Join`] on the wire.
+const JOIN: u8 = 254;
+
+/// What a connection is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A conversation between members.
+    Lane(Lane),
+    /// To ask to be let in; the connection is closed after the answer.
+    Join,
+    /// To ask who is there; the connection is closed after the welcome.
+    Identify,
+}
+
+impl Purpose {
+    const fn to_u8(self) -> u8 {
+        match self {
+            Self::Lane(lane) => lane as u8,
+            Self::Join => JOIN,
+            Self::Identify => IDENTIFY,
+        }
+    }
+
+    fn from_u8(byte: u8) -> Option<Self> {
+        match byte {
+            IDENTIFY => Some(Self::Identify),
+            JOIN => Some(Self::Join),
+            lane => Lane::from_u8(lane).map(Self::Lane),
+        }
+    }
+}
 
 /// Why a node refuses a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,16 +84,20 @@ pub enum Refusal {
     /// Too many connections.
     #[error("the node has too many peer connections")]
     TooMany,
+    /// The opener was removed from the cluster.
+    #[error("the node was removed from the cluster")]
+    Removed,
 }
 
 impl Refusal {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::NotAHello,
         Self::Version,
         Self::Cluster,
         Self::Node,
         Self::Oneself,
         Self::TooMany,
+        Self::Removed,
     ];
 
     fn code(self) -> u8 {
@@ -97,8 +132,8 @@ pub(crate) struct Hello {
     pub(crate) from: u64,
     /// 0 = any node.
     pub(crate) to: u64,
-    /// `None` asks who is there; the connection is closed after the answer.
-    pub(crate) lane: Option<Lane>,
+    /// What for.
+    pub(crate) purpose: Purpose,
 }
 
 impl Hello {
@@ -109,7 +144,7 @@ impl Hello {
         body.put_u64(self.cluster_id);
         body.put_u64(self.from);
         body.put_u64(self.to);
-        body.put_u8(self.lane.map_or(IDENTIFY, |lane| lane as u8));
+        body.put_u8(self.purpose.to_u8());
         body.put_u16(*PROTOCOL_VERSIONS.end());
         Frame::new(FrameType::Hello, body.freeze())
     }
@@ -126,11 +161,8 @@ impl Hello {
             let is_known = PROTOCOL_VERSIONS.contains(&lowest);
             return Err(if is_known { Refusal::NotAHello } else { Refusal::Version });
         }
-        let (cluster_id, from, to, lane) = (body.get_u64(), body.get_u64(), body.get_u64(), body.get_u8());
-        let lane = match lane {
-            IDENTIFY => None,
-            lane => Some(Lane::from_u8(lane).ok_or(Refusal::NotAHello)?),
-        };
+        let (cluster_id, from, to, purpose) = (body.get_u64(), body.get_u64(), body.get_u64(), body.get_u8());
+        let purpose = Purpose::from_u8(purpose).ok_or(Refusal::NotAHello)?;
         let version = match body.get_u16() {
             0 => None,
             highest => Some(highest),
@@ -140,7 +172,7 @@ impl Hello {
             cluster_id,
             from,
             to,
-            lane,
+            purpose,
         };
         Ok((hello, version.map(|_| settled)))
     }
@@ -188,6 +220,7 @@ pub(crate) async fn answer(
     local: u64,
     cluster_id: u64,
     full: bool,
+    is_removed: impl FnOnce(u64) -> bool,
 ) -> Result<Hello, HandshakeError> {
     let hello = match read(stream, buffer).await {
         Ok(frame) => Hello::decode(&frame),
@@ -197,7 +230,8 @@ pub(crate) async fn answer(
     let checked = hello.and_then(|(hello, version)| match hello {
         hello if hello.cluster_id != cluster_id => Err(Refusal::Cluster),
         hello if hello.to != 0 && hello.to != local => Err(Refusal::Node),
-        hello if hello.from == local && hello.lane.is_some() => Err(Refusal::Oneself),
+        hello if hello.from == local && hello.purpose != Purpose::Identify => Err(Refusal::Oneself),
+        hello if is_removed(hello.from) => Err(Refusal::Removed),
         _ if full => Err(Refusal::TooMany),
         hello => Ok((hello, version)),
     });
@@ -219,7 +253,11 @@ pub(crate) async fn answer(
     }
 }
 
-async fn write(stream: &mut BoxStream, frame: &Frame) -> io::Result<()> {
+/// Sends a frame.
+///
+/// # Errors
+/// The connection broke. The caller sets the deadline.
+pub(crate) async fn write(stream: &mut BoxStream, frame: &Frame) -> io::Result<()> {
     let mut bytes = BytesMut::with_capacity(frame.len());
     frame.encode_header(&mut bytes);
     bytes.extend_from_slice(&frame.body);
@@ -228,8 +266,20 @@ async fn write(stream: &mut BoxStream, frame: &Frame) -> io::Result<()> {
 }
 
 async fn read(stream: &mut BoxStream, buffer: &mut BytesMut) -> Result<Frame, HandshakeError> {
+    read_bounded(stream, buffer, HANDSHAKE_FRAME_BYTES_MAX).await
+}
+
+/// Receives a frame of at most `bytes_max`, header included.
+///
+/// # Errors
+/// The connection broke, or what came is no such frame. The caller sets the deadline.
+pub(crate) async fn read_bounded(
+    stream: &mut BoxStream,
+    buffer: &mut BytesMut,
+    bytes_max: usize,
+) -> Result<Frame, HandshakeError> {
     loop {
-        if let Some(frame) = Frame::decode(buffer, HANDSHAKE_FRAME_BYTES_MAX)? {
+        if let Some(frame) = Frame::decode(buffer, bytes_max)? {
             return Ok(frame);
         }
         if stream.read_buf(buffer).await? == 0 {
@@ -246,7 +296,7 @@ mod tests {
         cluster_id: 9,
         from: 1,
         to: 2,
-        lane: Some(Lane::Append),
+        purpose: Purpose::Lane(Lane::Append),
     };
 
     /// Runs both sides over a pipe and returns what each of them got.
@@ -256,7 +306,7 @@ mod tests {
         let (mut near_buffer, mut far_buffer) = (BytesMut::new(), BytesMut::new());
         tokio::join!(
             open(&mut near, &mut near_buffer, &hello),
-            answer(&mut far, &mut far_buffer, 2, 9, false)
+            answer(&mut far, &mut far_buffer, 2, 9, false, |node| node == 66)
         )
     }
 
@@ -275,7 +325,7 @@ mod tests {
         assert_eq!(
             shake(Hello {
                 to: 0,
-                lane: None,
+                purpose: Purpose::Identify,
                 ..HELLO
             })
             .await
@@ -290,6 +340,14 @@ mod tests {
         assert_eq!(refusal_of(Hello { cluster_id: 8, ..HELLO }).await, Refusal::Cluster);
         assert_eq!(refusal_of(Hello { to: 3, ..HELLO }).await, Refusal::Node);
         assert_eq!(refusal_of(Hello { from: 2, ..HELLO }).await, Refusal::Oneself);
+        for purpose in [Purpose::Lane(Lane::Control), Purpose::Join, Purpose::Identify] {
+            let removed = Hello {
+                from: 66,
+                purpose,
+                ..HELLO
+            };
+            assert_eq!(refusal_of(removed).await, Refusal::Removed);
+        }
     }
 
     #[test]

@@ -12,15 +12,16 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{self, End, Liveness, Violation};
 use super::frame::{Frame, FrameType, Status};
-use super::handshake::{self, HandshakeError};
+use super::handshake::{self, HandshakeError, Purpose};
 use super::outbox::Outbox;
 use super::stream::StreamTable;
-use super::{Lane, PeerError, PeerHandler};
+use super::{Lane, PeerError, PeerHandler, join};
 use crate::log_limit::LogLimit;
 use crate::net::{BoxStream, Listener};
 use crate::simulation;
@@ -31,6 +32,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECTIONS_MAX: usize = 256;
 /// Most requests of one connection in hand.
 const REQUESTS_MAX: usize = 256;
+/// Most nodes that ask to be let in at a time.
+const JOINS_MAX: usize = 8;
 /// Wait after the system refused to accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -51,6 +54,7 @@ pub async fn serve(
         shutdown: shutdown.clone(),
         current: Mutex::default(),
         connections: AtomicUsize::new(0),
+        joins: Semaphore::new(JOINS_MAX),
         log: LogLimit::default(),
     });
     let tasks = TaskTracker::new();
@@ -93,6 +97,7 @@ struct Incoming {
     /// The connection of each lane of each node. A newer one replaces it: the node has given the older one up.
     current: Mutex<BTreeMap<(u64, Lane), CancellationToken>>,
     connections: AtomicUsize,
+    joins: Semaphore,
     log: LogLimit,
 }
 
@@ -115,13 +120,23 @@ impl Incoming {
     async fn answer(&self, mut stream: BoxStream) -> Result<Option<End>, HandshakeError> {
         let mut buffer = BytesMut::new();
         let full = self.connections.load(Ordering::Relaxed) > CONNECTIONS_MAX;
-        let answered = handshake::answer(&mut stream, &mut buffer, self.local, self.cluster_id, full);
+        let is_removed = |node| self.handler.is_removed(node);
+        let answered = handshake::answer(&mut stream, &mut buffer, self.local, self.cluster_id, full, is_removed);
         let hello = match tokio::time::timeout(HELLO_TIMEOUT, answered).await {
             Ok(hello) => hello?,
             Err(_) => return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
         };
-        let Some(lane) = hello.lane else {
-            return Ok(None);
+        let lane = match hello.purpose {
+            Purpose::Lane(lane) => lane,
+            Purpose::Identify => return Ok(None),
+            Purpose::Join => {
+                let Ok(_permit) = self.joins.try_acquire() else {
+                    return Ok(None);
+                };
+                return join::answer(&mut stream, &mut buffer, hello.from, &*self.handler)
+                    .await
+                    .map(|()| None);
+            }
         };
         let replaced = CancellationToken::new();
         {

@@ -14,6 +14,7 @@
 //! | `stream` | [`PeerStream`]: messages in order in both directions |
 //! | `outgoing` | connections to another node, reopened when they break |
 //! | `incoming` | [`serve`]: connections from other nodes |
+//! | `join` | [`ask_to_join`]: one question of a node that is no member yet |
 //!
 //! Every request has a deadline, every frame a checksum, every queue a bound in bytes. A frame that is damaged, too large or
 //! out of place closes its connection, and no handler has seen any of it.
@@ -22,6 +23,7 @@ mod connection;
 mod frame;
 mod handshake;
 mod incoming;
+mod join;
 mod outbox;
 mod outgoing;
 #[cfg(test)]
@@ -43,6 +45,7 @@ use tokio::time::Instant;
 pub use self::frame::FrameError;
 pub use self::handshake::Refusal;
 pub use self::incoming::serve;
+pub use self::join::{JoinError, ask_to_join};
 pub(crate) use self::stream::STREAM_QUEUE_BYTES_MAX;
 pub use self::stream::{PeerStream, StreamReceiver, StreamSender};
 
@@ -110,6 +113,18 @@ pub trait PeerHandler: Send + Sync + 'static {
 
     /// Takes a stream that another node opened. Must not block. Dropping the stream closes it.
     fn on_stream(&self, from: u64, lane: Lane, kind: u8, stream: PeerStream);
+
+    /// Answers a node that asks to be let into the cluster ([`ask_to_join`]).
+    fn on_join(&self, from: u64, body: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        let _ = (from, body);
+        Box::pin(std::future::ready(Err("nobody can enter here".to_owned())))
+    }
+
+    /// Whether `node` was removed from the cluster: its connections are refused.
+    fn is_removed(&self, node: u64) -> bool {
+        let _ = node;
+        false
+    }
 }
 
 /// After this a request is given up where [`Site::EarlyTimeout`] happens.
@@ -149,6 +164,7 @@ impl Peers {
             cluster_id,
             net,
             random,
+            removed: watch::Sender::new(false),
         });
         Self(Arc::new(Inner {
             context,
@@ -160,6 +176,12 @@ impl Peers {
     #[must_use]
     pub fn local(&self) -> u64 {
         self.0.context.local
+    }
+
+    /// Follows whether another node has said that this one was removed from the cluster. There is no way back.
+    #[must_use]
+    pub fn removed(&self) -> watch::Receiver<bool> {
+        self.0.context.removed.subscribe()
     }
 
     /// Says where `node` listens (`host:port`). A change closes what is open to the former address.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::connection::{self, Liveness, Violation};
 use super::frame::{Frame, FrameType, Status};
-use super::handshake::{self, HandshakeError, Hello};
+use super::handshake::{self, HandshakeError, Hello, Purpose, Refusal};
 use super::outbox::Outbox;
 use super::stream::{PeerStream, StreamTable};
 use super::{Lane, PeerError};
@@ -37,6 +37,8 @@ pub(crate) struct LinkContext {
     pub(crate) cluster_id: u64,
     pub(crate) net: Arc<dyn Net>,
     pub(crate) random: Arc<dyn Random>,
+    /// Whether another node said that this one was removed from the cluster.
+    pub(crate) removed: watch::Sender<bool>,
 }
 
 /// The connection of one lane to one node, as it comes and goes.
@@ -182,7 +184,7 @@ async fn session(
         cluster_id: context.cluster_id,
         from: context.local,
         to,
-        lane: Some(lane),
+        purpose: Purpose::Lane(lane),
     };
     let (stream, buffer, _) = connect(context, address, &hello).await?;
     let connection = Arc::new(Connection::default());
@@ -207,10 +209,14 @@ async fn connect(
         let node = handshake::open(&mut stream, &mut buffer, hello).await?;
         Ok((stream, buffer, node))
     };
-    match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
+    let connected = match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
         Ok(connected) => connected,
         Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+    };
+    if matches!(connected, Err(HandshakeError::Refused(Refusal::Removed))) {
+        context.removed.send_replace(true);
     }
+    connected
 }
 
 /// Asks who listens at `address`.
@@ -219,7 +225,7 @@ pub(crate) async fn identify(context: &LinkContext, address: &str) -> Result<u64
         cluster_id: context.cluster_id,
         from: context.local,
         to: 0,
-        lane: None,
+        purpose: Purpose::Identify,
     };
     let (_, _, node) = connect(context, address, &hello)
         .await

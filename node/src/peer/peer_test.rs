@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::frame::{FRAME_HEADER_BYTES, Frame, FrameType};
-use super::handshake::Hello;
+use super::handshake::{Hello, Purpose};
 use super::*;
 use crate::net::Tcp;
 use banyan_core::limits::PEER_FRAME_BYTES_MAX;
@@ -288,7 +288,7 @@ async fn raw(server: &Server) -> TcpStream {
         cluster_id: CLUSTER,
         from: 1,
         to: 2,
-        lane: Some(Lane::Control),
+        purpose: Purpose::Lane(Lane::Control),
     };
     stream.write_all(&encode(&hello.encode())).await.unwrap();
     let mut welcome = [0; FRAME_HEADER_BYTES + 8 + 2];

@@ -64,7 +64,13 @@ pub(super) fn spawn(program: &Path, plan: &Plan, node: &NodePlan) -> io::Result<
         .kill_on_drop(true);
     // Settings of a node that may stand in this environment would contradict the flags.
     command.env_remove("BANYAN_CONFIG");
-    for key in [&keys::MQTTS, &keys::HTTPS, &keys::JOIN, &keys::PEER_ADVERTISE] {
+    for key in [
+        &keys::MQTTS,
+        &keys::HTTPS,
+        &keys::JOIN,
+        &keys::JOIN_TOKEN,
+        &keys::PEER_ADVERTISE,
+    ] {
         command.env_remove(key.variable());
     }
     // The nodes share this machine: each takes its part of the cores, which spares them waking each other's threads.

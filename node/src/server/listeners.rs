@@ -61,6 +61,14 @@ impl Listeners {
         })
     }
 
+    /// How other nodes are connected to, before there are listeners.
+    ///
+    /// # Errors
+    /// Certificates cannot be used.
+    pub(super) fn peer_net(settings: &Settings, components: &Components) -> Result<Arc<dyn Net>, RunError> {
+        Ok(Certificates::load(settings)?.secured(&components.net))
+    }
+
     /// Where they listen.
     pub(super) fn addresses(&self) -> Addresses {
         let of = |listeners: &[Box<dyn Listener>]| {

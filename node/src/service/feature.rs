@@ -123,6 +123,8 @@ mod tests {
                 feature_level_max,
                 ..NodeStatus::default()
             }),
+            goal: None,
+            replaces: None,
             vitals: None,
         }
     }
@@ -137,6 +139,7 @@ mod tests {
                 leader: None,
                 members: (1..).zip(levels).map(|(id, level)| member(id, *level)).collect(),
                 alarms: Vec::new(),
+                tokens: Vec::new(),
             };
             status.common_level().map(FeatureLevel::number)
         };

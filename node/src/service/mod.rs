@@ -8,6 +8,7 @@
 //! | [`drain`] | emptying the node before it stops |
 //! | [`feature`] | the feature level of the cluster: raised, and asked for |
 //! | [`status`], `first_status` | what a node tells about itself and its cluster |
+//! | [`members`] | who enters and leaves the cluster |
 //! | [`sessions`] | what sessions wait for |
 //! | [`peer_requests`] | what other nodes ask of this one |
 //! | this one | the door |
@@ -15,6 +16,7 @@
 pub mod drain;
 pub mod feature;
 mod first_status;
+pub mod members;
 pub mod peer_requests;
 pub mod sessions;
 pub mod status;
@@ -30,6 +32,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub use crate::consensus::members::plan::Plan as MemberPlan;
 pub use crate::origin::{Completion, ProposeError, Reply};
 pub use crate::session::Connecting;
 pub use status::{ClusterStatus, MemberRole, MemberStatus, NodeStatus};
@@ -345,6 +348,9 @@ impl Service {
                 return Err(format!("draining: {} clients left", self.0.broker.client_count()));
             }
             DrainState::ReadyToStop => return Err("drained: ready to stop".to_owned()),
+        }
+        if self.0.replica.member_goals().is_leaving(self.node_id()) {
+            return Err("this node is leaving the cluster".to_owned());
         }
         if !*self.0.origin.is_open().borrow() {
             return Err("this node has not entered the cluster yet".to_owned());

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use super::Service;
 use super::drain::DRAIN_REQUEST;
 use super::first_status::FirstStatus;
+use super::members::{ADDRESS_REQUEST, MEMBERS_REQUEST};
 use super::status::{FIRST_STATUS_REQUEST, STATUS_REQUEST};
 use crate::alarms::Alarms;
 use crate::alarms::vitals::{DIVERGED_REQUEST, VITALS_REQUEST};
@@ -62,6 +63,21 @@ impl PeerRequests {
     }
 }
 
+impl PeerRequests {
+    /// Lets the service answer, once it is there. On a task of its own: what was begun is brought to its end though nobody
+    /// waits any more.
+    fn ask_service<F>(&self, ask: impl FnOnce(Service) -> F) -> BoxFuture<'static, Result<Bytes, String>>
+    where
+        F: Future<Output = Result<Bytes, String>> + Send + 'static,
+    {
+        let Some((service, _)) = self.service.get() else {
+            return Box::pin(std::future::ready(Err("the node is starting".to_owned())));
+        };
+        let answer = tokio::spawn(ask(service.clone()));
+        Box::pin(async move { answer.await.unwrap_or_else(|error| Err(error.to_string())) })
+    }
+}
+
 impl PeerHandler for PeerRequests {
     fn on_request(&self, from: u64, lane: Lane, kind: u8, body: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
         match kind {
@@ -112,8 +128,18 @@ impl PeerHandler for PeerRequests {
                 }
                 None => Box::pin(std::future::ready(Err("the node is starting".to_owned()))),
             },
+            MEMBERS_REQUEST => self.ask_service(move |service| async move { service.answer_members(body).await }),
+            ADDRESS_REQUEST => self.ask_service(move |service| async move { service.answer_address(from, body).await }),
             _ => self.raft.on_request(from, lane, kind, body),
         }
+    }
+
+    fn on_join(&self, from: u64, body: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        self.ask_service(move |service| async move { service.answer_join(from, body).await })
+    }
+
+    fn is_removed(&self, node: u64) -> bool {
+        self.replica.member_goals().is_gone(node)
     }
 
     fn on_message(&self, from: u64, _lane: Lane, kind: u8, mut body: Bytes) {

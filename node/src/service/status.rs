@@ -1,8 +1,9 @@
 //! What a node tells about itself and its cluster.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use banyan_core::keyspace::member::{MemberGoal, MemberRow, TokenHash, TokenRow};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +89,16 @@ pub enum MemberRole {
     Voter,
     /// Receives the log, has no vote.
     Learner,
+    /// Was let in, and is about to receive the log.
+    Entering,
+}
+
+impl MemberRole {
+    /// Whether it has a vote.
+    #[must_use]
+    pub fn is_voter(self) -> bool {
+        matches!(self, Self::Leader | Self::Voter)
+    }
 }
 
 /// A member, as this node sees it.
@@ -99,6 +110,10 @@ pub struct MemberStatus {
     pub peer_address: String,
     /// What it is.
     pub role: MemberRole,
+    /// What it is to be, where that was ever said.
+    pub goal: Option<MemberGoal>,
+    /// The member that leaves once this one is a voter.
+    pub replaces: Option<u64>,
     /// Its own account; `None` if it does not answer.
     pub node: Option<NodeStatus>,
     /// How it is: what it has told last.
@@ -116,10 +131,12 @@ pub struct ClusterStatus {
     pub term: u64,
     /// The leader, if one is known.
     pub leader: Option<u64>,
-    /// All members, by id.
+    /// All members, by id; then those that are about to be members.
     pub members: Vec<MemberStatus>,
     /// What is wrong, as far as this node hears.
     pub alarms: Vec<ClusterAlarm>,
+    /// Join tokens that can still be used: until when, and whether for a voter.
+    pub tokens: Vec<(u64, bool)>,
 }
 
 impl Service {
@@ -163,7 +180,19 @@ impl Service {
     /// The cluster: every member is asked, those that do not answer in time are shown without an account of their own.
     pub async fn status(&self) -> ClusterStatus {
         let leadership = *self.0.replica.leadership().borrow();
-        let members = Arc::clone(&self.0.replica.members().borrow());
+        let goals = self.0.replica.member_goals();
+        let mut members = self.0.replica.members().borrow().to_vec();
+        let present: BTreeSet<u64> = members.iter().map(|member| member.node_id).collect();
+        let entering = |(node_id, row): (u64, &MemberRow)| {
+            let enters = row.goal <= MemberGoal::Voter && !present.contains(&node_id);
+            enters.then(|| Member {
+                node_id,
+                peer_address: String::from_utf8_lossy(&row.address).into_owned(),
+                voter: false,
+            })
+        };
+        members.extend(goals.rows().filter_map(entering));
+        let (goals, present) = (&goals, &present);
         let ask = |member: Member| async move {
             let node = if member.node_id == self.node_id() {
                 Some(self.node_status())
@@ -173,9 +202,13 @@ impl Service {
             let role = match (leadership.leader == Some(member.node_id), member.voter) {
                 (true, _) => MemberRole::Leader,
                 (false, true) => MemberRole::Voter,
-                (false, false) => MemberRole::Learner,
+                (false, false) if present.contains(&member.node_id) => MemberRole::Learner,
+                (false, false) => MemberRole::Entering,
             };
+            let row = goals.get(member.node_id);
             MemberStatus {
+                goal: row.map(|row| row.goal),
+                replaces: row.and_then(|row| row.replaces),
                 node_id: member.node_id,
                 peer_address: member.peer_address,
                 role,
@@ -184,6 +217,9 @@ impl Service {
             }
         };
         let members = futures_util::future::join_all(members.iter().cloned().map(ask)).await;
+        let now_us = self.log_time_us();
+        let tokens = goals.tokens();
+        let is_open = |(_, row): &(&TokenHash, &TokenRow)| row.used_by.is_none() && row.expires_at_us > now_us;
         ClusterStatus {
             cluster_id: self.0.settings.identity.cluster_id,
             node_id: self.node_id(),
@@ -191,6 +227,10 @@ impl Service {
             leader: leadership.leader,
             members,
             alarms: self.0.alarms.all(),
+            tokens: tokens
+                .filter(is_open)
+                .map(|(_, row)| (row.expires_at_us, row.voter))
+                .collect(),
         }
     }
 

@@ -178,7 +178,14 @@ pub static JOIN: Key = list(
     "join",
     &[],
     r#"join = ["node1.example.org:7400"]"#,
-    "First start: peers to ask to be taken in (not built yet)",
+    "First start: members to ask to be let into their cluster, with `join_token`; ignored afterwards",
+);
+/// `join_token`
+pub static JOIN_TOKEN: Key = text(
+    "join_token",
+    None,
+    r#"join_token = "banyan-0123456789abcdef-00112233445566778899aabbccddeeff-0123""#,
+    "First start: what to show to the members of `join`, from `banyanctl member add`; good for one node and a short time",
 );
 /// `allow_anonymous`
 pub static ALLOW_ANONYMOUS: Key = switch(
@@ -509,7 +516,7 @@ pub static LOG_FILTER: Key = text(
 );
 
 /// Every setting, in the order of `--help`.
-pub static KEYS: [&Key; 65] = [
+pub static KEYS: [&Key; 66] = [
     &DATA_DIR,
     &NODE_ID,
     &MQTT,
@@ -533,6 +540,7 @@ pub static KEYS: [&Key; 65] = [
     &BOOTSTRAP,
     &MEMBERS,
     &JOIN,
+    &JOIN_TOKEN,
     &ALLOW_ANONYMOUS,
     &INSECURE_PEERS,
     &WRITE_TIMEOUT_MS,

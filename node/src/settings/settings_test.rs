@@ -370,10 +370,26 @@ fn a_new_cluster_names_this_node() {
 }
 
 #[test]
-fn joining_is_known_but_not_built() {
-    let draft = load_from("data_dir = \"d\"\njoin = [\"a:1\"]", &[], &[]).unwrap();
-    assert_says(draft.not_built_yet().unwrap(), &["not built yet", "`members`"]);
-    assert_eq!(load_from("data_dir = \"d\"", &[], &[]).unwrap().not_built_yet(), None);
+fn joining_takes_members_and_a_token() {
+    let token = JoinToken {
+        cluster_id: 7,
+        secret: [9; 16],
+    };
+    let joining = format!("data_dir = \"d\"\njoin = [\"a:1\"]\njoin_token = \"{token}\"");
+    let settings = load_from(&joining, &[], &[]).unwrap().with_node_id(1);
+    assert_eq!(settings.entry, Entry::Join(vec![Address::parse("a:1").unwrap()], token));
+    assert_says(
+        &refused("join = [\"a:1\"]"),
+        &["`join` needs `join_token`", "banyanctl member add"],
+    );
+    assert_says(
+        &refused("join = [\"a:1\"]\njoin_token = \"banyan-12\""),
+        &["`join_token`: it is no join token, or not all of one"],
+    );
+    assert_says(
+        &refused(&format!("join_token = \"{token}\"")),
+        &["`join_token` needs the members to show it to"],
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::address::{Address, Member};
 use super::error::{Problem, SettingsError};
+use super::join_token::JoinToken;
 use super::keys::{self, Key};
 use super::value::Values;
 use super::{Draft, Entry, LogFormat, Settings};
@@ -195,6 +196,14 @@ impl Validation<'_> {
         let bootstrap = self.values.switch(&keys::BOOTSTRAP);
         let members = self.members();
         let join = self.listeners(&keys::JOIN);
+        let join_token = self.join_token();
+        if join.is_empty() && self.values.is_given(&keys::JOIN_TOKEN) && !bootstrap {
+            let message = format!(
+                "`join_token` needs the members to show it to; for example: {}",
+                keys::JOIN.example
+            );
+            self.problem(&keys::JOIN_TOKEN, message);
+        }
         match (bootstrap, !join.is_empty()) {
             (true, true) => {
                 let message = "`join` contradicts `bootstrap = true`: a node either begins a new cluster or enters one; \
@@ -202,7 +211,17 @@ impl Validation<'_> {
                 self.problem(&keys::JOIN, message.to_owned());
                 (Entry::None, node_id)
             }
-            (false, true) => (Entry::Join(join), node_id),
+            (false, true) => match join_token {
+                Some(token) => (Entry::Join(join, token), node_id),
+                None => {
+                    if !self.values.is_given(&keys::JOIN_TOKEN) {
+                        let message =
+                            "`join` needs `join_token`: run `banyanctl member add` on a member, which prints both";
+                        self.problem(&keys::JOIN, message.to_owned());
+                    }
+                    (Entry::None, node_id)
+                }
+            },
             (true, false) => {
                 let node_id = self.own_member(&members, node_id, own_address);
                 (Entry::Bootstrap(members), node_id)
@@ -216,6 +235,13 @@ impl Validation<'_> {
                 (Entry::None, node_id)
             }
         }
+    }
+
+    fn join_token(&mut self) -> Option<JoinToken> {
+        let parsed = JoinToken::parse(self.values.text(&keys::JOIN_TOKEN)?);
+        parsed
+            .map_err(|error| self.problem(&keys::JOIN_TOKEN, format!("`join_token`: {error}")))
+            .ok()
     }
 
     fn members(&mut self) -> Vec<Member> {

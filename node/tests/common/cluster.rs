@@ -41,6 +41,8 @@ const TEST_SETTINGS: &[(&str, &str)] = &[
 pub struct Cluster {
     dir: TempDir,
     nodes: Vec<Node>,
+    /// How many of the nodes begin the cluster; the others may enter it.
+    founders: usize,
     settings: BTreeMap<String, String>,
 }
 
@@ -57,6 +59,12 @@ struct Node {
 impl Cluster {
     /// `size` nodes, none started. `settings` are keys of the settings file and win over those tests use.
     pub fn new(size: usize, settings: &[(&str, &str)]) -> Self {
+        Self::growing(size, size, settings)
+    }
+
+    /// `size` nodes, none started, of which the first `founders` begin the cluster; the others are started with
+    /// [`spawn_with`](Self::spawn_with) and the settings with which they enter it.
+    pub fn growing(size: usize, founders: usize, settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("cluster-")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
@@ -76,6 +84,7 @@ impl Cluster {
         Self {
             dir,
             nodes: (0..size).map(|_| node()).collect(),
+            founders,
             settings,
         }
     }
@@ -189,13 +198,27 @@ impl Cluster {
         *used = Some(program.into());
     }
 
+    /// Starts node `index` with another address for other nodes than it had, and does not wait for it.
+    ///
+    /// # Panics
+    /// If it runs already.
+    pub fn spawn_moved(&self, index: usize, peer: &str) {
+        self.spawn_command(index, self.command_at(index, peer, false));
+    }
+
     /// The command line of node `index`, without input and output set.
     pub fn command(&self, index: usize) -> Command {
+        let peer = format!("127.0.0.1:{}", self.nodes[index].peer.number());
+        self.command_at(index, &peer, index < self.founders)
+    }
+
+    fn command_at(&self, index: usize, peer: &str, is_founder: bool) -> Command {
         let node = &self.nodes[index];
         let members: Vec<String> = self
             .nodes
             .iter()
             .enumerate()
+            .take(self.founders)
             .map(|(other, node)| format!("{}@127.0.0.1:{}", self.id(other), node.peer.number()))
             .collect();
         let program = node.program.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -211,13 +234,11 @@ impl Cluster {
             .args(["--node-id", &self.id(index).to_string()])
             .args(["--mqtt", &format!("127.0.0.1:{}", node.mqtt.number())])
             .args(["--http", &format!("127.0.0.1:{}", node.http.number())])
-            .args(["--peer", &format!("127.0.0.1:{}", node.peer.number())])
-            .args([
-                "--members",
-                &members.join(","),
-                "--bootstrap",
-                "--stop-when-stdin-closes",
-            ]);
+            .args(["--peer", peer])
+            .arg("--stop-when-stdin-closes");
+        if is_founder {
+            command.args(["--members", &members.join(","), "--bootstrap"]);
+        }
         for (key, value) in &self.settings {
             command.arg(format!("--{}", key.replace('_', "-"))).arg(value);
         }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cluster`] | nodes that can be started, stopped, killed and asked |
 //! | [`ports`] | ports that stay free while their node is down |
+//! | [`banyanctl`] | the program, run as a user does |
 //! | [`client`] | one MQTT connection, packet by packet |
 //! | [`device`] | a client with a persistent session, which moves from node to node |
 //! | [`publisher`] | many QoS 1 publishes in flight on one connection |
@@ -19,6 +20,7 @@
     reason = "the nodes are other processes: their time is the real one"
 )]
 
+pub mod banyanctl;
 pub mod client;
 pub mod cluster;
 pub mod device;

@@ -187,6 +187,36 @@ fn the_cluster_tells_its_members() {
     );
     let members: banyan_api::cluster::Members = serde_json::from_slice(&node.get("/v1/cluster/members").body).unwrap();
     assert_eq!(members.items.len(), status.members.len());
-    node.call("POST", "/v1/cluster/members", &[], b"{}")
-        .is_problem(501, "not-implemented");
+}
+
+/// What a cluster of one can show: tokens, and refusals. The rest is in `tests/membership.rs`.
+#[test]
+fn the_cluster_changes_its_members() {
+    let node = Node::start();
+    let post = |path: &str| node.call("POST", path, &[], b"");
+    let issued = post("/v1/cluster/members?expires_s=60").json();
+    assert_eq!(issued["before"]["quorum"], 1);
+    assert_eq!(issued["after"]["voters"], serde_json::json!([0, 1]));
+    assert_eq!(issued["after"]["quorum"], 2);
+    assert!(issued["token"]["token"].as_str().unwrap().starts_with("banyan-"));
+    let dry = post("/v1/cluster/members?learner=true&dry_run=true").json();
+    assert_eq!(
+        (&dry["dry_run"], &dry["token"]),
+        (&true.into(), &serde_json::Value::Null)
+    );
+    let members = node.get("/v1/cluster/members").json();
+    assert_eq!(members["tokens"].as_array().unwrap().len(), 1);
+    assert_eq!((&members["quorum"], &members["voters"]), (&1.into(), &1.into()));
+    assert_eq!(post("/v1/cluster/members/1/promote").json()["unchanged"], true);
+    post("/v1/cluster/members/1/demote").is_problem(409, "unsafe-change");
+    post("/v1/cluster/leader").is_problem(409, "unsafe-change");
+    node.call("DELETE", "/v1/cluster/members/1", &[], b"")
+        .is_problem(409, "unsafe-change");
+    node.call("DELETE", "/v1/cluster/members/9", &[], b"")
+        .is_problem(404, "member-not-found");
+    post("/v1/cluster/members/x/promote").is_problem(404, "member-not-found");
+    post("/v1/cluster/members/1/dance").is_problem(404, "route-not-found");
+    post("/v1/cluster/members/1/replace").is_problem(400, "invalid-parameter");
+    post("/v1/cluster/members?expires_s=0").is_problem(400, "invalid-parameter");
+    post("/v1/cluster/members?learner=true&replaces=1").is_problem(400, "invalid-parameter");
 }

@@ -1,8 +1,9 @@
 //! The log, entry by entry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use banyan_core::command::{self, Batch, BatchId, Command, DecodeError, Entry, Item, Operation, Sender};
+use banyan_core::command::{self, Batch, BatchId, Command, DecodeError, Entry, Item, MemberChange, Operation, Sender};
+use banyan_core::keyspace::member::MemberGoal;
 use banyan_core::keyspace::origin::{OriginRow, origin_key};
 use banyan_core::keyspace::tombstone::tombstone_key;
 use banyan_core::keyspace::{RecordFields, Tombstone, topic_key};
@@ -60,6 +61,10 @@ pub struct Replay {
     /// Batches that were in the log and were not taken: sent again, out of order, or of a former life.
     pub(super) skipped: Vec<(u64, BatchId)>,
     pub(super) origins_opened: u64,
+    /// Nodes that are to leave the cluster.
+    leaving: BTreeSet<u64>,
+    /// Nodes that have left it.
+    gone: BTreeSet<u64>,
     /// Topics whose delete was forgotten, with the log index that did it.
     pub(super) forgotten: Vec<(u64, String)>,
     tombstone_bounds: TombstoneBounds,
@@ -107,6 +112,7 @@ impl Replay {
         for item in entry.items() {
             match item? {
                 Item::Batch(bytes) => self.batch(index, &Batch::parse(bytes)?)?,
+                Item::OpenOrigin { node_id, .. } if self.gone.contains(&node_id) => {}
                 Item::OpenOrigin { node_id, nonce } => {
                     self.open_origin(node_id, nonce);
                     self.end_former_life(index, node_id, limits::SESSION_CHUNK_MAX);
@@ -119,6 +125,7 @@ impl Replay {
                     through_fence,
                     limit,
                 } => self.lose_node(index, node_id, through_fence, limit),
+                Item::MemberChange(change) => self.change_members(index, &change),
                 // Messages that are kept for sessions: no topic changes by them.
                 Item::Trim { .. } | Item::Assign { .. } | Item::RaiseLevel(_) => {}
             }
@@ -141,6 +148,29 @@ impl Replay {
                 next_sequence: 1,
             },
         );
+    }
+
+    /// Of what members are to be, only that nodes leave shows in topics and origins.
+    fn change_members(&mut self, index: u64, change: &MemberChange) {
+        match *change {
+            MemberChange::SetGoal {
+                node_id,
+                goal: MemberGoal::Leaves,
+            } if !self.gone.contains(&node_id) => {
+                self.leaving.insert(node_id);
+            }
+            MemberChange::Forget { node_id } if self.leaving.contains(&node_id) => {
+                self.lose_node(index, node_id, u64::MAX, limits::SESSION_CHUNK_MAX);
+                if !self.sessions.has_connections_of(node_id) {
+                    self.leaving.remove(&node_id);
+                    self.gone.insert(node_id);
+                    if self.origins.remove(&node_id).is_some() {
+                        self.rows.set(origin_key(node_id), None);
+                    }
+                }
+            }
+            _ => {}
+        }
     }
 
     fn set_origin(&mut self, node_id: u64, row: OriginRow) {

@@ -163,6 +163,11 @@ impl Sessions {
         }
     }
 
+    /// Whether the node holds a connection.
+    pub(super) fn has_connections_of(&self, node: u64) -> bool {
+        self.oldest_of(node).is_some()
+    }
+
     /// The oldest connection of a node.
     fn oldest_of(&self, node: u64) -> Option<(Connection, Bytes)> {
         let connections = self

@@ -62,7 +62,7 @@ impl Sessions {
     }
 
     /// Fences of the connections that a node holds, ascending.
-    pub(super) fn fences_of(&self, node_id: u64) -> impl DoubleEndedIterator<Item = u64> {
+    pub(in crate::state) fn fences_of(&self, node_id: u64) -> impl DoubleEndedIterator<Item = u64> {
         let all = self.by_node.range((node_id, 0)..=(node_id, u64::MAX));
         all.map(|(_, fence)| *fence)
     }

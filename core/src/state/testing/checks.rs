@@ -178,6 +178,10 @@ fn verify_rows(rows: &[(Bytes, Bytes)], revision_max: u64) -> (u64, u64) {
             }
             // Looked at by `verify_sessions`.
             KeyKind::Session | KeyKind::Subscription | KeyKind::Will => {}
+            KeyKind::Member => match member_of_key(key).unwrap() {
+                MemberKey::Member(_) => drop(MemberRow::parse(value).unwrap()),
+                MemberKey::Token(_) => drop(TokenRow::parse(value).unwrap()),
+            },
             KeyKind::Meta | KeyKind::Origin => unreachable!("not among these rows"),
         }
     }
