@@ -17,6 +17,9 @@ pub(crate) enum CliError {
     /// No node could serve it. Nothing has happened.
     #[error("{0}")]
     Unavailable(String),
+    /// The output says it all; this exit code goes with it.
+    #[error("exit code {0}")]
+    Reported(u8),
     /// Whoever read the output is gone: no error to speak of.
     #[error("the output was closed")]
     OutputClosed,
@@ -27,6 +30,7 @@ impl CliError {
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::OutputClosed => 0,
+            Self::Reported(code) => *code,
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::NotFound(_) => 3,

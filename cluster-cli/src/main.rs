@@ -68,6 +68,7 @@ fn main() -> ExitCode {
         .and_then(|client| arguments.command.run(&client, &mut output));
     match outcome {
         Ok(()) | Err(CliError::OutputClosed) => ExitCode::SUCCESS,
+        Err(CliError::Reported(code)) => ExitCode::from(code),
         Err(error) => {
             complain(&error);
             ExitCode::from(error.exit_code())

@@ -12,6 +12,9 @@ use crate::output::Output;
 
 /// Kind of the alarm of a node that cannot serve.
 const NO_QUORUM: &str = "no-quorum";
+/// Exit codes while something is wrong.
+const ALARMS: u8 = 1;
+const UNAVAILABLE: u8 = 4;
 /// Characters of a line of text.
 const LINE_CHARACTERS: usize = 100;
 
@@ -57,13 +60,14 @@ fn print(status: &ClusterStatus, now: Duration, output: &mut Output<'_>) -> Resu
         })?;
     } else {
         let answering = status.members.iter().filter(|member| member.reachable).count();
+        let leader = match status.leader.filter(|_| !is_unavailable) {
+            Some(leader) => format!("leader {leader}"),
+            None => "no leader with a quorum".to_owned(),
+        };
+        let count = status.members.len();
         output.line(&format!(
-            "{name}: {answering} of {} members answer, leader {}, asked node {}",
-            status.members.len(),
-            status
-                .leader
-                .map_or_else(|| "none".to_owned(), |leader| leader.to_string()),
-            status.node_id,
+            "{name}: {answering} of {count} members answer, {leader}, asked node {}",
+            status.node_id
         ))?;
         for alarms in status.alarms.chunk_by(|one, next| one.kind == next.kind) {
             print_kind(alarms, now, output)?;
@@ -71,14 +75,8 @@ fn print(status: &ClusterStatus, now: Duration, output: &mut Output<'_>) -> Resu
     }
     match name {
         "healthy" => Ok(()),
-        "alarms" => Err(CliError::Failed(match status.alarms.len() {
-            1 => "1 alarm is raised".to_owned(),
-            count => format!("{count} alarms are raised"),
-        })),
-        _ => Err(CliError::Unavailable(format!(
-            "node {} can serve neither writes nor linearizable reads",
-            status.node_id
-        ))),
+        "alarms" => Err(CliError::Reported(ALARMS)),
+        _ => Err(CliError::Reported(UNAVAILABLE)),
     }
 }
 

@@ -9,7 +9,7 @@
 //! | [`kind`](AlarmKind) | what can be wrong, what it means, what to do |
 //! | `board` | what this node has raised |
 //! | [`vitals`] | what members tell each other |
-//! | `monitor` | the tasks that look, and ask |
+//! | `monitor`, `looking`, `asking` | the tasks: following the quorum, looking at this node, asking the others |
 //! | [`space`] | room on the disk: floor and reserve |
 //! | `room` | whether there is room for what clients write |
 //! | `slow` | slow disks, and who leads instead |
@@ -18,10 +18,12 @@
 //! | [`diverged`] | the mark of a data directory that must not be used any more |
 //! | this one | what the rest of the node sees |
 
+mod asking;
 mod board;
 pub mod diverged;
 mod divergence;
 mod kind;
+mod looking;
 mod monitor;
 mod room;
 mod skew;
@@ -32,6 +34,7 @@ pub mod vitals;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -89,6 +92,8 @@ struct Inner {
     heard: Mutex<BTreeMap<u64, Heard>>,
     /// Why client writes are refused, if they are.
     refusal: Mutex<Option<Arc<str>>>,
+    /// Whether they are: every write asks.
+    refuses: AtomicBool,
     /// Counts what is raised and cleared here.
     changes: watch::Sender<u64>,
 }
@@ -112,6 +117,7 @@ impl Alarms {
             own: Mutex::default(),
             heard: Mutex::default(),
             refusal: Mutex::default(),
+            refuses: AtomicBool::new(false),
             changes: watch::Sender::new(0),
         }))
     }
@@ -170,7 +176,15 @@ impl Alarms {
     /// Why client writes are refused, if they are.
     #[must_use]
     pub fn refusal(&self) -> Option<Arc<str>> {
-        self.0.refusal.lock().clone()
+        match self.0.refuses.load(Ordering::Relaxed) {
+            true => self.0.refusal.lock().clone(),
+            false => None,
+        }
+    }
+
+    fn refuse(&self, reason: Option<&str>) {
+        *self.0.refusal.lock() = reason.map(Arc::from);
+        self.0.refuses.store(reason.is_some(), Ordering::Relaxed);
     }
 
     /// This node, as it was when it last looked.

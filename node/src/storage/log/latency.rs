@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// What was longer ago counts no more.
-const WINDOW: Duration = Duration::from_secs(5);
+const WINDOW: Duration = Duration::from_secs(3);
 /// Nor does what more syncs than this have followed.
 const SYNCS_MAX: usize = 512;
 
