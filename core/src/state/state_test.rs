@@ -22,6 +22,7 @@ mod conditions;
 mod delete_by_filter;
 mod entries;
 mod expiry;
+mod levels;
 mod messages;
 mod origins;
 mod sessions_connect;
