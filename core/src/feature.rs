@@ -5,7 +5,7 @@
 //! whoever is asked for it, so that members of different versions apply the same log alike; and what is stored can be read by the
 //! version before, which is the way back. `docs/adr` has the promise.
 //!
-//! **A new command, item or stored format**: add a level to [`LEVELS`] unless the version to come has one already; answer it from
+//! **A new command, item or stored format, or another outcome of one that there is**: add a level to [`LEVELS`] unless the version to come has one already; answer it from
 //! [`crate::command::Operation::feature_level`] or [`crate::command::Item::feature_level`]; have the node ask before it proposes.
 
 use std::fmt;
@@ -24,9 +24,13 @@ pub const LEVELS: [Brings; 2] = [
     Brings {
         level: FeatureLevel(2),
         version: "0.1",
-        what: "the level itself in the state; join tokens and membership jobs",
+        what: "the level itself in the state; shared groups that are behind are served alike wherever checkpoints fell",
     },
 ];
+
+/// What a shared group gets of what waits depends on the log alone from here on. At the first level it also depended on how many
+/// stale rows a replica's checkpoints had left in its index of changes.
+pub const SERVES_GROUPS_ALIKE: FeatureLevel = FeatureLevel(2);
 
 /// What a level brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

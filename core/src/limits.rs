@@ -84,6 +84,9 @@ pub const GROUP_UNACKNOWLEDGED_MAX: u32 = 128;
 /// Most messages that one command looks at to serve a shared group that is behind; `Assign` does the rest.
 pub const GROUP_SERVE_ROWS_MAX: usize = 64;
 
+/// It looks at so many revisions for each message that it may look at, whether anything of them is kept or not.
+pub const GROUP_SERVE_REVISIONS: u64 = 16;
+
 /// It looks at no further message once it has looked at this many bytes.
 pub const GROUP_SERVE_BYTES_MAX: usize = 1024 * 1024;
 

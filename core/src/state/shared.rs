@@ -21,10 +21,11 @@ use bytes::Bytes;
 use super::group::Group;
 use super::interest::Wants;
 use super::receiver::receiver;
-use super::waiting::PositionReader;
+use super::waiting::{PositionReader, Waiting};
 use super::{ApplyError, Assigned, Change, State};
+use crate::feature::SERVES_GROUPS_ALIKE;
 use crate::keyspace::{FormatError, MessagePosition};
-use crate::limits::{ASSIGN_CHUNK_MESSAGES_MAX, GROUP_SERVE_BYTES_MAX, GROUP_SERVE_ROWS_MAX};
+use crate::limits::{ASSIGN_CHUNK_MESSAGES_MAX, GROUP_SERVE_BYTES_MAX, GROUP_SERVE_REVISIONS, GROUP_SERVE_ROWS_MAX};
 use crate::store::StoreError;
 use crate::topic::SharedFilter;
 
@@ -231,7 +232,7 @@ impl State {
         rows_max: usize,
         assigned: &mut Vec<Assigned>,
     ) -> Result<(), ApplyError> {
-        let waiting = self.read_positions(|reader| reader.waiting_after(cursor, rows_max, GROUP_SERVE_BYTES_MAX))?;
+        let waiting = self.waiting_for_group(cursor, rows_max)?;
         for row in waiting.rows {
             let change = row.change;
             let Some(group) = self.groups.get(text) else {
@@ -250,6 +251,22 @@ impl State {
         }
         self.set_group_cursor(text, waiting.next);
         Ok(())
+    }
+
+    /// What a group may have to get next, and where its cursor is to go then.
+    fn waiting_for_group(&self, cursor: MessagePosition, rows_max: usize) -> Result<Waiting, StoreError> {
+        if self.position.feature_level < SERVES_GROUPS_ALIKE {
+            // Where this ends depends on where the replica's checkpoints fell. Members of the first level know nothing else.
+            return self.read_positions(|reader| reader.waiting_after(cursor, rows_max, GROUP_SERVE_BYTES_MAX));
+        }
+        let revisions = rows_max as u64 * GROUP_SERVE_REVISIONS;
+        let through = MessagePosition::end_of(cursor.revision.saturating_add(revisions));
+        let mut waiting =
+            self.read_positions(|reader| reader.waiting_through(cursor, through, rows_max, GROUP_SERVE_BYTES_MAX))?;
+        if through.revision < self.position.revision {
+            waiting.next = waiting.next.or(Some(through));
+        }
+        Ok(waiting)
     }
 
     /// Gives a message to a connected member. Returns whether its session has it now, until it is acknowledged: then it is

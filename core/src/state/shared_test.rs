@@ -9,10 +9,10 @@ use proptest::prelude::*;
 use super::testing::*;
 use super::*;
 use crate::command::{
-    Command, Connect, Delete, Disconnect, Event, Kick, Operation, Progress, Put, Sent, SessionSubscription, Subscribe,
-    SubscriptionOptions, Unsubscribe,
+    Command, Connect, Delete, Disconnect, Event, Item, Kick, Operation, Progress, Put, Sent, SessionSubscription,
+    Subscribe, SubscriptionOptions, Unsubscribe,
 };
-use crate::limits::{GROUP_SERVE_ROWS_MAX, GROUP_UNACKNOWLEDGED_MAX};
+use crate::limits::{GROUP_SERVE_REVISIONS, GROUP_SERVE_ROWS_MAX, GROUP_UNACKNOWLEDGED_MAX};
 use crate::topic::{SubscriptionFilter, TopicName};
 
 mod random;
@@ -307,6 +307,49 @@ fn a_slow_member_is_passed_over_and_a_full_group_waits() {
     w.connect("b");
     assert_eq!(w.told().len(), 2);
     assert!(!w.group("$share/g/#").is_behind());
+}
+
+/// Between two checkpoints a topic that is written again and again leaves a trail of stale rows, and a checkpoint removes them.
+#[test]
+fn a_group_is_served_alike_wherever_checkpoints_fell() {
+    let serve = |has_checkpoint: bool| {
+        let mut w = World::new();
+        w.join("a", "$share/g/work", 1);
+        w.disconnect("a");
+        w.event("work", 1);
+        let again = vec![Operation::from(put("hot", "x")); 3 * GROUP_SERVE_ROWS_MAX];
+        w.h.batch(&again);
+        w.event("work", 1);
+        if has_checkpoint {
+            w.h.checkpoint();
+        }
+        w.connect("a");
+        (w.told(), w.h.state.digest())
+    };
+    let served = serve(false);
+    assert_eq!(served.0.len(), 2, "{served:?}");
+    assert_eq!(serve(true), served);
+}
+
+/// A group that is far behind gets on by as much as one command may look at, though nothing of it is kept.
+#[test]
+fn a_group_far_behind_is_served_step_by_step() {
+    let mut w = World::new();
+    w.join("a", "$share/g/work", 1);
+    w.disconnect("a");
+    w.event("work", 1);
+    let revisions = GROUP_SERVE_ROWS_MAX as u64 * GROUP_SERVE_REVISIONS;
+    for _ in 0..=revisions / 256 {
+        w.h.batch(&vec![event("nobody"); 256]);
+    }
+    w.event("work", 1);
+    w.connect("a");
+    assert_eq!(w.told().len(), 1);
+    assert!(w.group("$share/g/work").is_behind() && w.h.state.assign_due());
+    let applied = w.h.items(&[Item::Assign { limit: u32::MAX }]);
+    w.tell(applied.assigned);
+    assert_eq!(w.told().len(), 1);
+    assert!(!w.group("$share/g/work").is_behind());
 }
 
 #[test]

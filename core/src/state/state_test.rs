@@ -22,6 +22,7 @@ mod conditions;
 mod delete_by_filter;
 mod entries;
 mod expiry;
+mod levels;
 mod members;
 mod messages;
 mod origins;

@@ -13,6 +13,7 @@ use crate::command::{
     BatchBuilder, BatchId, Command, Condition, Connect, Delete, DeleteFilter, Disconnect, EntryBuilder, Event, Item,
     Operation, Put, SessionSubscription, Subscribe, SubscriptionOptions, Will,
 };
+use crate::feature::FeatureLevel;
 use crate::keyspace::change::{change_key, change_of_key};
 use crate::keyspace::expiry::expiry_of_key;
 use crate::keyspace::group::{GroupKey, group_of_key};
@@ -147,7 +148,12 @@ pub(super) struct Harness {
 }
 
 impl Harness {
+    /// At the last level.
     pub(super) fn new() -> Self {
+        Self::at(FeatureLevel::KNOWN)
+    }
+
+    pub(super) fn at(level: FeatureLevel) -> Self {
         let store = MemoryStore::new();
         let mut harness = Self {
             state: open(&store),
@@ -155,10 +161,11 @@ impl Harness {
             now_us: START_US,
             sequence: 0,
         };
-        harness.items(&[Item::OpenOrigin {
+        let opened = Item::OpenOrigin {
             node_id: NODE,
             nonce: 1,
-        }]);
+        };
+        harness.items(&[Item::RaiseLevel(level), opened]);
         harness
     }
 

@@ -77,9 +77,33 @@ impl PositionReader<'_> {
     /// All messages after `position`, of all topics, oldest first: up to `rows_max` looked at, and about `bytes_max` bytes
     /// of them, but at least one. Rows that are stale count, so that the effort is bounded, and `rows` may be empty though
     /// more follows.
+    ///
+    /// Which rows are stale is this replica's own affair, and so is where this ends: not for what is replicated.
     pub(super) fn waiting_after(
         &self,
         position: MessagePosition,
+        rows_max: usize,
+        bytes_max: usize,
+    ) -> Result<Waiting, StoreError> {
+        self.waiting(position, None, rows_max, bytes_max)
+    }
+
+    /// As [`waiting_after`](Self::waiting_after), up to `through`, and the same on every replica: stale rows count for nothing, and
+    /// the effort is bounded by what `through` leaves of the revisions. `next` is `None` if nothing more was found up to there.
+    pub(super) fn waiting_through(
+        &self,
+        position: MessagePosition,
+        through: MessagePosition,
+        rows_max: usize,
+        bytes_max: usize,
+    ) -> Result<Waiting, StoreError> {
+        self.waiting(position, Some(through), rows_max, bytes_max)
+    }
+
+    fn waiting(
+        &self,
+        position: MessagePosition,
+        through: Option<MessagePosition>,
         rows_max: usize,
         bytes_max: usize,
     ) -> Result<Waiting, StoreError> {
@@ -105,15 +129,19 @@ impl PositionReader<'_> {
                 (Some((one, _)), Some((other, _))) => *one.min(other),
                 (Some((position, _)), None) | (None, Some((position, _))) => *position,
             };
+            if through.is_some_and(|through| here > through) {
+                return Ok(waiting);
+            }
             let stored_change = take_at(&mut change, here);
+            let mut looked_at = 0;
             let found = if let Some(row) = take_at(&mut message, here) {
-                bytes += row.len();
+                looked_at += row.len();
                 message = messages.next().transpose()?;
                 Some(self.kept(here, &row)?)
             } else if let Some(stored) = &stored_change {
-                bytes += stored.len();
+                looked_at += stored.len();
                 self.change_row(here, stored)?.map(|row| {
-                    bytes += row.record.as_ref().map_or(0, |record| record.as_bytes().len());
+                    looked_at += row.record.as_ref().map_or(0, |record| record.as_bytes().len());
                     WaitingRow::from(row)
                 })
             } else {
@@ -122,7 +150,11 @@ impl PositionReader<'_> {
             if stored_change.is_some() {
                 change = index.next().transpose()?;
             }
+            if found.is_none() && through.is_some() {
+                continue;
+            }
             waiting.rows.extend(found);
+            bytes += looked_at;
             rows += 1;
             if rows >= rows_max || bytes >= bytes_max {
                 waiting.next = Some(here);

@@ -5,6 +5,7 @@
 //! | [`contents`] | what the kept data directories hold |
 //! | [`kept`] | they are opened, and everything is found |
 //! | [`make`] | how they are made |
+//! | [`mixed`] | clusters in which one node knows less |
 #![allow(
     clippy::disallowed_methods,
     reason = "the nodes are other processes: their time is the real one"
@@ -12,10 +13,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../mqtt/support.rs"]
+#[allow(dead_code, reason = "these tests need less of it than those of MQTT itself")]
+mod support;
 
 mod contents;
 mod kept;
 mod make;
+mod mixed;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
