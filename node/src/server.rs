@@ -236,7 +236,7 @@ impl Server {
         tokio::spawn(housekeeping::run(Arc::clone(&broker), origin.clone()));
 
         let stop_peers = CancellationToken::new();
-        let raft_server = RaftServer::new(replica.raft().clone(), replica.store());
+        let raft_server = RaftServer::new(replica.raft().clone(), replica.store(), settings.catch_up_rate_max);
         let requests = PeerRequests::new(
             raft_server,
             Arc::clone(&replica),

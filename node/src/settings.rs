@@ -157,6 +157,8 @@ pub struct Settings {
     pub checkpoint_bytes: usize,
     /// Size of the ring of recent changes that slow subscribers read from, bytes.
     pub change_ring_bytes: usize,
+    /// Bytes of a snapshot loaded a second while it catches up. 0: no limit.
+    pub catch_up_rate_max: u64,
     /// While less is free on the disk of the data, it is low, bytes. 0: it never is.
     pub disk_free_min_bytes: u64,
     /// But not while more than this part of the disk is free, percent.

@@ -254,12 +254,13 @@ impl<SM> RaftServer<SM>
 where
     SM: RaftStateMachine<TypeConfig, SnapshotData = SnapshotData>,
 {
-    /// Answers with `raft`, and loads snapshots that come beside the contents of `store`.
+    /// Answers with `raft`, and loads snapshots that come beside the contents of `store`: so many bytes a second at most,
+    /// without a limit if 0.
     #[must_use]
-    pub fn new(raft: Raft<TypeConfig, SM>, store: Arc<dyn Store>) -> Self {
+    pub fn new(raft: Raft<TypeConfig, SM>, store: Arc<dyn Store>, load_rate_max: u64) -> Self {
         Self {
             raft,
-            snapshots: Arc::new(SnapshotInbox::new(store)),
+            snapshots: Arc::new(SnapshotInbox::new(store, load_rate_max)),
         }
     }
 

@@ -456,6 +456,14 @@ pub static CHANGE_RING_BYTES: Key = bytes(
     r#"change_ring_bytes = "64 MiB""#,
     "Applied changes held in memory until they are dispatched; clean sessions are closed if they outgrow it",
 );
+/// `catch_up_rate_max`
+pub static CATCH_UP_RATE_MAX: Key = bytes(
+    "catch_up_rate_max",
+    32 * MIB,
+    (0, TIB),
+    r#"catch_up_rate_max = "32 MiB""#,
+    "Bytes of a snapshot that this node loads a second while it catches up, beside those who serve; 0: as fast as they come",
+);
 /// `disk_free_min_bytes`
 pub static DISK_FREE_MIN_BYTES: Key = bytes(
     "disk_free_min_bytes",
@@ -516,7 +524,7 @@ pub static LOG_FILTER: Key = text(
 );
 
 /// Every setting, in the order of `--help`.
-pub static KEYS: [&Key; 66] = [
+pub static KEYS: [&Key; 67] = [
     &DATA_DIR,
     &NODE_ID,
     &MQTT,
@@ -576,6 +584,7 @@ pub static KEYS: [&Key; 66] = [
     &LOG_KEEP_BYTES,
     &CHECKPOINT_BYTES,
     &CHANGE_RING_BYTES,
+    &CATCH_UP_RATE_MAX,
     &DISK_FREE_MIN_BYTES,
     &DISK_FREE_MIN_PERCENT,
     &DISK_RESERVE_BYTES,

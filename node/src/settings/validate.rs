@@ -105,6 +105,7 @@ impl Validation<'_> {
                     log_keep_bytes: self.number(&keys::LOG_KEEP_BYTES),
                     checkpoint_bytes: self.number(&keys::CHECKPOINT_BYTES) as usize,
                     change_ring_bytes: self.number(&keys::CHANGE_RING_BYTES) as usize,
+                    catch_up_rate_max: self.number(&keys::CATCH_UP_RATE_MAX),
                     disk_free_min_bytes: self.number(&keys::DISK_FREE_MIN_BYTES),
                     disk_free_min_percent: self.number(&keys::DISK_FREE_MIN_PERCENT),
                     disk_reserve_bytes: self.number(&keys::DISK_RESERVE_BYTES),

@@ -267,7 +267,7 @@ async fn start(id: u64, address: &str, log: MemoryLog, machine: Machine) -> Node
     let raft = Raft::new(id, config, network, log.clone(), machine.clone())
         .await
         .unwrap();
-    let server = RaftServer::new(raft.clone(), Arc::new(machine.store.clone()));
+    let server = RaftServer::new(raft.clone(), Arc::new(machine.store.clone()), 0);
     let (address, stop_listening) = listen(id, address, Arc::new(RaftHandler(server))).await;
     Node {
         raft,

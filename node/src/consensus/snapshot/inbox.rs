@@ -1,6 +1,7 @@
 //! The receiver's side.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use banyan_core::store::{Replacement, Store};
 use openraft::Raft;
@@ -8,6 +9,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::SnapshotResponse;
 use openraft::storage::{RaftStateMachine, Snapshot};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::chunk::push_chunk;
@@ -29,15 +31,18 @@ struct Loaded {
 /// The receiver's side. One transfer is received at a time: a newer one replaces it.
 pub(in crate::consensus) struct SnapshotInbox {
     store: Arc<dyn Store>,
+    /// Bytes a second, 0 for no limit.
+    rate_max: u64,
     current: Mutex<CancellationToken>,
     /// Held while a replacement of the store's contents is worked on: there is one at most.
     loading: tokio::sync::Mutex<Option<Loaded>>,
 }
 
 impl SnapshotInbox {
-    pub(in crate::consensus) fn new(store: Arc<dyn Store>) -> Self {
+    pub(in crate::consensus) fn new(store: Arc<dyn Store>, rate_max: u64) -> Self {
         Self {
             store,
+            rate_max,
             current: Mutex::default(),
             loading: tokio::sync::Mutex::default(),
         }
@@ -121,6 +126,14 @@ impl SnapshotInbox {
         installed.map_err(|fatal| TransferError::Refused(fatal.to_string()))
     }
 
+    /// What `bytes` take at the rate allowed.
+    fn time_for(&self, bytes: usize) -> Duration {
+        match self.rate_max {
+            0 => Duration::ZERO,
+            rate_max => Duration::from_secs_f64(bytes as f64 / rate_max as f64),
+        }
+    }
+
     /// Makes this the current transfer and returns what is cancelled when it is not any more.
     fn replace(&self) -> CancellationToken {
         let token = CancellationToken::new();
@@ -139,6 +152,9 @@ impl SnapshotInbox {
         loading: &mut Option<Loaded>,
     ) -> Result<Box<dyn Replacement>, TransferError> {
         let mut is_first = true;
+        // When as much has been loaded as the rate allows: the disk, and on a shared machine the processor, is for those who
+        // serve.
+        let mut due = Instant::now();
         loop {
             let (tag, body) = tokio::select! {
                 biased;
@@ -173,6 +189,7 @@ impl SnapshotInbox {
                 tag::CHUNK => {
                     // Not cancelled in between: nothing may outlive the lock that is held here.
                     let Loaded { replacement, sum, .. } = held;
+                    due = due.max(Instant::now()) + self.time_for(body.len());
                     let pushed = crate::blocking::run(move || push_chunk(replacement, sum, body));
                     let (replacement, sum) = pushed.await?;
                     *loading = Some(Loaded {
@@ -181,6 +198,7 @@ impl SnapshotInbox {
                         replacement,
                         sum,
                     });
+                    tokio::time::sleep_until(due).await;
                     stream.sender.send(tagged(tag::TAKEN, &[]))?;
                 }
                 tag::END => {
