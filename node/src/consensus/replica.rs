@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -165,6 +166,8 @@ pub struct Replica {
     opened_revision: u64,
     /// The greatest entry that was known to be committed when somebody looked.
     committed: Mutex<Option<EntryId>>,
+    /// Raft is about to be stopped, and not asked any more.
+    stops: AtomicBool,
 }
 
 impl Replica {
@@ -270,6 +273,7 @@ impl Replica {
             ring,
             opened_revision,
             committed: Mutex::default(),
+            stops: AtomicBool::new(false),
         }))
     }
 
@@ -321,7 +325,7 @@ impl Replica {
     /// Whether there are shared subscriptions.
     #[must_use]
     pub fn has_groups(&self) -> bool {
-        self.shared.has_groups.load(std::sync::atomic::Ordering::Relaxed)
+        self.shared.has_groups.load(Ordering::Relaxed)
     }
 
     /// What all members understand, as far as this node has applied.
@@ -383,6 +387,7 @@ impl Replica {
         };
         match leadership.leader {
             None => false,
+            Some(_) if self.stops.load(Ordering::Relaxed) => false,
             Some(leader) if leader == self.node_id => {
                 let metrics = self.raft.metrics();
                 let metrics = metrics.borrow_watched();
@@ -548,6 +553,7 @@ impl Replica {
 
     /// Writes a last checkpoint and stops Raft. Nothing may be proposed any more.
     pub async fn shutdown(&self) {
+        self.stops.store(true, Ordering::Relaxed);
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "consensus did not stop cleanly");
         }

@@ -21,6 +21,7 @@ use openraft::async_runtime::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{BasicNode, ChangeMembers};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::plan::{Plan, Situation, Step};
@@ -39,6 +40,8 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time for a change of goals to be applied.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A node counts as one that holds connections for so long after it has let the last go: it should hear of that itself.
+const LET_GO_GRACE: Duration = Duration::from_millis(500);
 /// A member that has not answered the leader for this long does not answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
@@ -273,9 +276,17 @@ impl Replica {
     /// Works towards what the members are to be whenever this node leads, until `stop`.
     pub async fn keep_members(self: Arc<Self>, stop: CancellationToken) {
         let working = async {
+            let mut held: BTreeMap<NodeId, Instant> = BTreeMap::new();
             loop {
                 tokio::time::sleep(STEP_INTERVAL).await;
-                let Some(step) = self.situation().and_then(|situation| situation.next_step()) else {
+                let Some(mut situation) = self.situation() else {
+                    held.clear();
+                    continue;
+                };
+                held.extend(situation.holders.iter().map(|node_id| (*node_id, Instant::now())));
+                held.retain(|_, at| at.elapsed() < LET_GO_GRACE);
+                situation.holders.extend(held.keys());
+                let Some(step) = situation.next_step() else {
                     continue;
                 };
                 match self.take(step.clone()).await {
