@@ -24,7 +24,7 @@ pub const LEVELS: [Brings; 2] = [
     Brings {
         level: FeatureLevel(2),
         version: "0.1",
-        what: "the level itself in the state; shared groups that are behind are served alike wherever checkpoints fell",
+        what: "the level itself in the state; join tokens and changes of the members; shared groups that are behind are served alike wherever checkpoints fell",
     },
 ];
 
@@ -46,8 +46,6 @@ pub struct Brings {
 impl FeatureLevel {
     /// The first.
     pub const FIRST: Self = Self(1);
-    /// That of [`crate::command::Item::MemberChange`].
-    pub const MEMBER_CHANGES: Self = LEVELS[1].level;
     /// The last that this program knows.
     pub const KNOWN: Self = LEVELS[LEVELS.len() - 1].level;
 

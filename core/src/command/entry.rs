@@ -83,7 +83,7 @@ impl Item {
     #[must_use]
     pub const fn feature_level(&self) -> FeatureLevel {
         match self {
-            Self::MemberChange(_) => FeatureLevel::MEMBER_CHANGES,
+            Self::MemberChange(_) => MemberChange::FEATURE_LEVEL,
             _ => FeatureLevel::FIRST,
         }
     }

@@ -1,12 +1,12 @@
 //! What the members of the cluster are to be: the leader's answer to an operator or to a node that enters.
 //!
-//! All kinds of this file came together with one level of the features of a cluster: a cluster with nodes that do not know
-//! them must not have them in its log.
+//! All kinds of this file came together with [`MemberChange::FEATURE_LEVEL`]: a cluster below it must not have them in its log.
 
 use bytes::Bytes;
 
 use super::DecodeError;
 use super::wire::{Reader, put_field};
+use crate::feature::FeatureLevel;
 use crate::keyspace::member::{MemberGoal, TokenHash};
 use crate::limits::MEMBER_ADDRESS_BYTES_MAX;
 
@@ -64,6 +64,9 @@ pub enum MemberChange {
 }
 
 impl MemberChange {
+    /// The level that brought them.
+    pub const FEATURE_LEVEL: FeatureLevel = FeatureLevel::FIRST.next();
+
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::IssueToken {

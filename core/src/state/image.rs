@@ -4,8 +4,8 @@
 //! | kinds | in the image | why |
 //! |---|---|---|
 //! | Origin, Topic, Tombstone, Session, Subscription, Will, Group, Message | yes | the digest is of them |
-//! | Member | yes, but [no new data directory](is_of_cluster) takes them over | the digest is of them; they are those of one cluster |
 //! | Change, Expiry, TombstoneAge | no | [`push_indexed`] makes them anew from topics and tombstones |
+//! | Member | yes, and not in a new data directory | the digest is of it; who is to enter or leave is that of one cluster |
 //! | Meta | no | the position is told apart; the membership is that of one cluster |
 //!
 //! Rows come in key order, as of the view: origins live in memory between checkpoints, and their rows in the store are older.
@@ -16,6 +16,7 @@ use super::digest::RowSum;
 use super::{AppliedId, Digest, StateView};
 use crate::keyspace::change::change_key;
 use crate::keyspace::expiry::expiry_key;
+use crate::keyspace::member::{MemberKey, MemberRow, TokenRow, member_of_key};
 use crate::keyspace::meta::Position;
 use crate::keyspace::origin::{origin_key, origin_of_key};
 use crate::keyspace::tombstone::tombstone_age_key;
@@ -31,7 +32,7 @@ enum Part {
     Origins,
     /// Sessions with all that is theirs, groups and kept messages.
     Sessions,
-    /// What the members of this very cluster are to be.
+    /// What the members of the cluster are to be.
     Members,
     /// Not in it.
     Left,
@@ -42,16 +43,10 @@ const fn part_of(kind: KeyKind) -> Part {
     match kind {
         KeyKind::Topic | KeyKind::Tombstone => Part::Data,
         KeyKind::Origin => Part::Origins,
-        KeyKind::Session | KeyKind::Subscription | KeyKind::Will | KeyKind::Group | KeyKind::Message => Part::Sessions,
         KeyKind::Member => Part::Members,
+        KeyKind::Session | KeyKind::Subscription | KeyKind::Will | KeyKind::Group | KeyKind::Message => Part::Sessions,
         KeyKind::Meta | KeyKind::Change | KeyKind::Expiry | KeyKind::TombstoneAge => Part::Left,
     }
-}
-
-/// Whether the row with this key is about the members of one cluster, and nothing to another.
-#[must_use]
-pub fn is_of_cluster(key: &[u8]) -> bool {
-    KeyKind::of_key(key).is_some_and(|kind| part_of(kind) == Part::Members)
 }
 
 /// An image is not what it must be.
@@ -188,6 +183,10 @@ impl ImageSum {
                 origin_of_key(key)?;
                 OriginRow::parse(value)?;
             }
+            KeyKind::Member => match member_of_key(key)? {
+                MemberKey::Member(_) => drop(MemberRow::parse(value)?),
+                MemberKey::Token(_) => drop(TokenRow::parse(value)?),
+            },
             KeyKind::Session => self.session_count += 1,
             KeyKind::Message => self.message_count += 1,
             _ => {}
@@ -200,8 +199,8 @@ impl ImageSum {
     /// Digest of all rows.
     #[must_use]
     pub const fn digest(&self) -> Digest {
-        let all = self.data.wrapping_add(self.origins).wrapping_add(self.sessions);
-        Digest::new(all.wrapping_add(self.members))
+        let of_sessions = self.sessions.wrapping_add(self.members);
+        Digest::new(self.data.wrapping_add(self.origins).wrapping_add(of_sessions))
     }
 
     /// Digest of topics and tombstones alone; see [`StateView::data_digest`].
@@ -226,7 +225,7 @@ impl ImageSum {
             ),
             ("messages", self.message_count.into(), position.message_count.into()),
             ("digest of topics", topics, position.digest),
-            ("digest of sessions and members", sessions, position.session_digest),
+            ("digest of sessions", sessions, position.session_digest),
         ];
         for (what, found, expected) in pairs {
             if found != expected {
@@ -244,9 +243,10 @@ impl ImageSum {
         Ok(())
     }
 
-    /// The position of a state that holds what the one at `of` does, but nothing of its members.
+    /// The position of a state that holds these rows, taken out of the state at `of`, except what the members are to be: that
+    /// is of one cluster, and [`push_indexed`] leaves it out.
     #[must_use]
-    pub const fn position_of_all(&self, of: &Position) -> Position {
+    pub const fn position_of_another_cluster(&self, of: &Position) -> Position {
         Position {
             session_digest: self.sessions,
             ..*of
@@ -281,7 +281,8 @@ pub const fn founding_id(index: u64) -> AppliedId {
     }
 }
 
-/// Appends a row of an image to `batch`, with the rows of the indexes that follow from it.
+/// Appends a row of an image to `batch`, with the rows of the indexes that follow from it; nothing of what the members are to
+/// be.
 ///
 /// # Errors
 /// The row is malformed.
@@ -301,6 +302,7 @@ pub fn push_indexed(key: Bytes, value: Bytes, batch: &mut WriteBatch) -> Result<
             batch.push((change_key(revision, ordinal), Some(stored.clone())));
             batch.push((tombstone_age_key(revision, ordinal), Some(stored)));
         }
+        Some(KeyKind::Member) => return Ok(()),
         _ => {}
     }
     batch.push((key, Some(value)));

@@ -120,7 +120,7 @@ pub use checkpoint::{FrozenState, OpenError};
 pub use compact::TombstoneBounds;
 pub use digest::Digest;
 pub use group::Group;
-pub use image::{ImageError, ImageSum, founding_id, is_of_cluster, push_indexed};
+pub use image::{ImageError, ImageSum, founding_id, push_indexed};
 pub use members::{Admission, EnterRefusal, Members};
 pub use outcome::{BatchOutcome, Disposition, OriginOpened, Outcome};
 pub use receiver::Receiver;

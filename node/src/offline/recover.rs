@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use banyan_core::state::{AppliedId, Digest, ImageSum, State, StateView, is_of_cluster};
+use banyan_core::state::{AppliedId, Digest, ImageSum, State, StateView};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::new_dir::{Founding, NewDir, beside, check_absent, parent_of, sync_dir};
@@ -186,16 +186,14 @@ impl Recovery {
                 let added = sum.add(&key, &value);
                 added.map_err(|error| OfflineError::Damaged(error.to_string()))?;
                 bytes += (key.len() + value.len()) as u64;
-                if !is_of_cluster(&key) {
-                    new_dir.push(key, value)?;
-                }
+                new_dir.push(key, value)?;
             }
             on_progress(&sum, bytes);
         }
         let position = *self.view.position();
         let checked = sum.check(&position);
         checked.map_err(|error| OfflineError::Damaged(format!("the state of this node is damaged: {error}")))?;
-        let digest = new_dir.finish(&sum.position_of_all(&position), &founding)?;
+        let digest = new_dir.finish(&sum.position_of_another_cluster(&position), &founding)?;
         let Self { view, _data_dir, .. } = self;
         drop(view); // closes the old store
         fs::rename(&path, &old_data_dir).map_err(OfflineError::io(&path))?;

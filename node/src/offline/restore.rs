@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use banyan_core::keyspace::{KeyKind, subtree_range};
-use banyan_core::state::{Digest, ImageSum, is_of_cluster};
+use banyan_core::state::{Digest, ImageSum};
 use banyan_core::topic::TopicName;
 use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
@@ -81,7 +81,7 @@ impl Restore<'_> {
         let header = reader.header().clone();
         let position = match self.prefix {
             Some(_) => taken.position_of_data(&header.position),
-            None => taken.position_of_all(&header.position),
+            None => taken.position_of_another_cluster(&header.position),
         };
         let founding = Founding {
             node_id: self.node_id,
@@ -102,9 +102,7 @@ impl Restore<'_> {
     }
 
     fn takes(&self, key: &Bytes) -> bool {
-        let Some(prefix) = self.prefix else {
-            return !is_of_cluster(key);
-        };
+        let Some(prefix) = self.prefix else { return true };
         match KeyKind::of_key(key) {
             Some(KeyKind::Topic | KeyKind::Tombstone) => {
                 let (lower, upper) = subtree_range(prefix);

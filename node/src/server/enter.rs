@@ -274,6 +274,7 @@ fn write_number(disk: &dyn Disk, path: &Path, number: u64) -> Result<(), RunErro
     })
 }
 
+/// The error of a data directory that cannot be read.
 pub(super) fn damaged(path: &Path, why: &dyn std::fmt::Display) -> RunError {
     RunError::DataDirectory(format!("{} cannot be read: {why}", path.display()))
 }

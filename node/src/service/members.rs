@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use banyan_core::feature::FeatureLevel;
+use banyan_core::command::MemberChange;
 use banyan_core::limits::MEMBER_ADDRESS_BYTES_MAX;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -19,14 +19,14 @@ pub use crate::consensus::members::plan::quorum;
 pub use crate::consensus::members::request::{MemberRequest, Refusal};
 
 /// Kind of the control request that asks the leader to change the members.
-pub const MEMBERS_REQUEST: u8 = 0x53;
+pub const MEMBERS_REQUEST: u8 = 0x70;
 /// Kind of the control request with which a node says where it is reached: the address, UTF-8; answered by nothing.
-pub const ADDRESS_REQUEST: u8 = 0x54;
+pub const ADDRESS_REQUEST: u8 = 0x71;
 
 /// How long a request is taken to whoever leads.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a change waits for the cluster to reach the feature level that it needs.
-const LEVEL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a request waits for the feature level that it needs.
+const LEVEL_TIMEOUT: Duration = Duration::from_secs(4);
 /// Wait before it is taken there again.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -101,18 +101,19 @@ impl Service {
         }
     }
 
-    /// Waits a little: a cluster that has just begun reaches the level of changes by itself.
+    /// A cluster that was begun just now is about to reach the level.
     async fn wait_for_level(&self) -> Result<(), Refusal> {
         let deadline = Instant::now() + LEVEL_TIMEOUT;
-        loop {
-            let required = self.require_level(FeatureLevel::MEMBER_CHANGES, "a change of the members");
-            match required.await {
-                Ok(()) => return Ok(()),
-                Err(_) if Instant::now() < deadline => tokio::time::sleep(AGAIN_AFTER).await,
-                Err(error) if error.by.is_empty() => return Err(Refusal::Unavailable(error.to_string())),
-                Err(error) => return Err(Refusal::Unsafe(error.to_string())),
+        while self.feature_level() < MemberChange::FEATURE_LEVEL {
+            if Instant::now() >= deadline {
+                let required = self
+                    .require_level(MemberChange::FEATURE_LEVEL, "changing members")
+                    .await;
+                return required.map_err(|error| Refusal::Unsafe(error.to_string()));
             }
+            tokio::time::sleep(AGAIN_AFTER).await;
         }
+        Ok(())
     }
 
     async fn ask_leader(&self, request: &MemberRequest, dry_run: bool, deadline: Instant) -> Decision {

@@ -184,6 +184,11 @@ impl Replica {
     /// # Errors
     /// This node does not lead any more; then it may still take effect.
     async fn change_members(&self, change: MemberChange) -> Result<(), Refusal> {
+        if self.feature_level() < MemberChange::FEATURE_LEVEL {
+            return Err(Refusal::Unavailable(
+                "the cluster has not reached the feature level that this needs".to_owned(),
+            ));
+        }
         let (written, applied) = oneshot::channel();
         self.submit(Submission::MemberChange { change, written });
         match tokio::time::timeout(CHANGE_TIMEOUT, applied).await {
