@@ -133,12 +133,16 @@ fn nobody_notices_a_rolling_restart() {
             .collect();
         pacer.join().expect("the pacer");
         let goal = run.goal.load(Ordering::Relaxed);
-        wait::until("every message", PATIENCE, || {
-            received
-                .iter()
-                .all(|count| count.load(Ordering::Relaxed) == goal)
-                .then_some(())
-        });
+        let counts = || -> Vec<u64> { received.iter().map(|count| count.load(Ordering::Relaxed)).collect() };
+        let patience_ends = Instant::now() + PATIENCE;
+        while counts().iter().any(|count| *count != goal) {
+            assert!(
+                Instant::now() < patience_ends,
+                "of {goal} messages devices have {:?}",
+                counts()
+            );
+            wait::let_run(run.pace);
+        }
         let members = cluster.wait_until_equal();
         let written: Vec<u64> = writers.iter().map(|writer| writer.acknowledged).collect();
         wait::until("every write at every node", PATIENCE, || {

@@ -222,6 +222,12 @@ impl Cluster {
             .map(|(other, node)| format!("{}@127.0.0.1:{}", self.id(other), node.peer.number()))
             .collect();
         let program = node.program.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Another version may not know every setting of the tests.
+        let help = program.as_ref().map(|program| {
+            let help = Command::new(program).arg("--help").output();
+            String::from_utf8_lossy(&help.expect("the program runs").stdout).into_owned()
+        });
+        let knows = |flag: &str| help.as_ref().is_none_or(|help| help.contains(flag));
         let mut command = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_banyan").into()));
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("BANYAN_") {
@@ -240,7 +246,10 @@ impl Cluster {
             command.args(["--members", &members.join(","), "--bootstrap"]);
         }
         for (key, value) in &self.settings {
-            command.arg(format!("--{}", key.replace('_', "-"))).arg(value);
+            let flag = format!("--{}", key.replace('_', "-"));
+            if knows(&flag) {
+                command.arg(flag).arg(value);
+            }
         }
         command
     }
