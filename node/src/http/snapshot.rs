@@ -21,6 +21,8 @@ use crate::backup;
 const BANYAN_REVISION: HeaderName = HeaderName::from_static("banyan-revision");
 /// Digest of the state, hexadecimal.
 const BANYAN_DIGEST: HeaderName = HeaderName::from_static("banyan-digest");
+/// Digest of topics and tombstones alone.
+const BANYAN_DATA_DIGEST: HeaderName = HeaderName::from_static("banyan-data-digest");
 
 /// Bytes per second unless the request says otherwise.
 const RATE_DEFAULT: u64 = 32 * 1024 * 1024;
@@ -65,6 +67,7 @@ fn describe(view: &StateView, headers: &mut HeaderMap) {
     headers.insert(BANYAN_REVISION, view.revision.into());
     let texts = [
         (BANYAN_DIGEST, view.digest.to_string()),
+        (BANYAN_DATA_DIGEST, view.data_digest().to_string()),
         (
             CONTENT_DISPOSITION,
             format!("attachment; filename=\"banyan-{}.snapshot\"", view.revision),
