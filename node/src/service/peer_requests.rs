@@ -10,8 +10,8 @@ use super::drain::DRAIN_REQUEST;
 use super::first_status::FirstStatus;
 use super::members::{ADDRESS_REQUEST, MEMBERS_REQUEST};
 use super::status::{FIRST_STATUS_REQUEST, STATUS_REQUEST};
+use crate::alarms::Alarms;
 use crate::alarms::vitals::{DIVERGED_REQUEST, VITALS_REQUEST};
-use crate::alarms::{Alarms, Vitals};
 use crate::broker::Broker;
 use crate::consensus::intake::Submission;
 use crate::consensus::network::RaftServer;
@@ -107,13 +107,11 @@ impl PeerHandler for PeerRequests {
                 }))
             }
             VITALS_REQUEST => {
-                let vitals = Vitals {
-                    is_draining: self
-                        .service
-                        .get()
-                        .is_some_and(|(service, _)| service.drain().is_draining()),
-                    ..self.alarms.vitals()
-                };
+                let mut vitals = self.alarms.vitals();
+                vitals.is_draining = self
+                    .service
+                    .get()
+                    .is_some_and(|(service, _)| service.drain().is_draining());
                 let encoded = vitals.encode().map_err(|error| error.to_string());
                 Box::pin(std::future::ready(encoded))
             }
