@@ -182,6 +182,21 @@ pub struct Member {
     /// Median time of its log's syncs in the last seconds, microseconds; absent if there were none.
     #[serde(default)]
     pub log_sync_median_us: Option<u64>,
+    /// Commands of its clients that it has answered, since it started.
+    #[serde(default)]
+    pub write_count: Option<u64>,
+    /// What 99 in 100 of them did not exceed in the last seconds, microseconds; absent if there were none.
+    #[serde(default)]
+    pub write_p99_us: Option<u64>,
+    /// What 99 in 100 syncs of its log did not exceed in the last seconds, microseconds; absent if there were none.
+    #[serde(default)]
+    pub log_fsync_p99_us: Option<u64>,
+    /// Memory that its process uses, bytes.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// How long it has been running, seconds.
+    #[serde(default)]
+    pub uptime_s: Option<u64>,
     /// Why it cannot serve, if it cannot.
     pub not_ready: Option<String>,
 }

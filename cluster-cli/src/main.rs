@@ -111,6 +111,7 @@ mod tests {
         for line in [
             "banyanctl status",
             "banyanctl health -o json",
+            "banyanctl top --interval 0.5",
             "banyanctl get a/b --consistency local",
             "banyanctl put a/b 21.5 --content-type text/plain --expiry 60 --timestamp 1490347944.893743",
             "banyanctl put a/b --file payload.bin --if-absent",
@@ -181,6 +182,7 @@ mod tests {
             "banyanctl leader",
             "banyanctl watch --since 1 --from-start",
             "banyanctl status -o yaml",
+            "banyanctl top --interval 0",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -148,6 +148,24 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(wrong)
 }
 
+/// A time in seconds for people: the two largest units.
+pub(crate) fn duration(seconds: u64) -> String {
+    let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+    let mut left = seconds;
+    let mut parts = Vec::new();
+    for (unit, length) in units {
+        if left >= length {
+            parts.push(format!("{}{unit}", left / length));
+            left %= length;
+        }
+    }
+    parts.truncate(2);
+    match parts.is_empty() {
+        true => "0s".to_owned(),
+        false => parts.join(" "),
+    }
+}
+
 #[cfg(test)]
 pub(crate) fn printed(format: Format, print: impl FnOnce(&mut Output<'_>) -> Result<(), CliError>) -> String {
     let mut bytes = Vec::new();
@@ -192,6 +210,8 @@ mod tests {
                 .iter()
                 .all(|text| parse_bytes(text).is_err())
         );
+        let times = [0, 59, 61, 7_200, 90_061].map(duration);
+        assert_eq!(times, ["0s", "59s", "1m 1s", "2h", "1d 1h"]);
     }
 
     #[test]

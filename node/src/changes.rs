@@ -86,6 +86,12 @@ impl ChangeRing {
         }
     }
 
+    /// Bytes that it holds, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.inner.lock().bytes
+    }
+
     /// Appends a batch, dropping the oldest ones that no longer fit.
     pub fn push(&self, batch: ChangeBatch) {
         let bytes = batch.changes.iter().map(bytes_of).sum();

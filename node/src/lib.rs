@@ -15,6 +15,8 @@
 //! | [`peer`] | frames, links and requests between nodes |
 //! | [`consensus`] | Raft: log store, state machine, network, read index, checkpoints |
 //! | [`alarms`] | what is wrong: disks, clocks, states, the quorum |
+//! | [`metrics`] | measuring, and telling it to Prometheus |
+//! | [`trace`] | what is told of single operations |
 //! | [`changes`] | the bounded ring of recent changes |
 //! | [`origin`] | this node's stream of command batches |
 //! | [`broker`] | connected clients, subscription index, fan-out |
@@ -37,6 +39,7 @@ pub mod fatal;
 pub mod http;
 mod log_limit;
 pub mod logging;
+pub mod metrics;
 pub mod mqtt;
 pub mod net;
 pub mod offline;
@@ -49,3 +52,4 @@ pub mod session;
 pub mod settings;
 pub mod simulation;
 pub mod storage;
+pub mod trace;

@@ -2,11 +2,13 @@
 //!
 //! | module | responsibility |
 //! |---|---|
+//! | [`counted`] | how many are open |
 //! | [`entrance`] | what a connection passes before it is served |
 //! | [`proxy`] | the PROXY protocol's header |
 //! | [`tls`] | certificates from files, read again when they change; mutual TLS between nodes |
 //! | [`settled`] | layers over TCP that need no flushing |
 
+pub mod counted;
 pub mod entrance;
 pub mod proxy;
 pub mod settled;

@@ -31,6 +31,7 @@ use crate::consensus::replica::ReplicaOpenError;
 use crate::consensus::{Replica, ReplicaSettings};
 use crate::fatal::{Fatal, FatalError};
 use crate::http::{HttpSettings, ListViews, ServeMqtt};
+use crate::net::counted::counted;
 use crate::origin::{Origin, message};
 use crate::peer::{self, Lane, Peers};
 use crate::service::drain::Reached;
@@ -41,6 +42,7 @@ use crate::session::{Registry, TakeView, backlog, housekeeping};
 use crate::settings::{Address, Entry, Settings};
 use crate::storage::disk::Disk;
 use crate::storage::log::LogSettings;
+use crate::trace::{Watch, WatchSettings};
 use crate::{http, mqtt};
 
 use self::listeners::{Addresses, Listeners};
@@ -71,6 +73,9 @@ pub enum RunError {
         /// Why not.
         error: std::io::Error,
     },
+    /// The system has no thread to send spans with.
+    #[error("spans cannot be sent: {0}")]
+    Tracing(std::io::Error),
     /// Log or state.
     #[error(transparent)]
     Open(#[from] ReplicaOpenError),
@@ -108,6 +113,7 @@ impl RunError {
             Self::Refused(_) | Self::Removed { .. } => 4,
             Self::Open(ReplicaOpenError::Consensus(_))
             | Self::Listen { .. }
+            | Self::Tracing(_)
             | Self::Fatal(FatalError::Consensus(_)) => 1,
             Self::Open(_)
             | Self::DataDirectory(_)
@@ -187,6 +193,7 @@ impl Server {
         let cluster_id = enter::enter(&settings, &components).await?;
         let listeners = Listeners::open(&settings, &components).await?;
         let addresses = listeners.addresses();
+        let connections = listeners.connections.clone();
 
         let fatal = Fatal::default();
         let node_id = settings.node_id;
@@ -196,7 +203,9 @@ impl Server {
             Arc::clone(&listeners.peer_net),
             Arc::clone(&components.random),
         );
-        let (origin, pending) = Origin::new(node_id, Duration::from_millis(settings.write_timeout_ms));
+        let watch = Watch::start(&watch_settings(&settings), &components).map_err(RunError::Tracing)?;
+        let write_timeout = Duration::from_millis(settings.write_timeout_ms);
+        let (origin, pending) = Origin::new(node_id, write_timeout, watch);
         let reject: crate::consensus::intake::Reject = {
             let (origin, peers) = (origin.clone(), peers.clone());
             Arc::new(move |from| {
@@ -295,9 +304,11 @@ impl Server {
         });
         let service_settings = ServiceSettings {
             read_timeout: READ_TIMEOUT,
-            write_timeout: Duration::from_millis(settings.write_timeout_ms),
+            write_timeout,
             drain_rate: settings.drain_rate,
             identity,
+            data_dir: settings.data_dir.clone(),
+            connections: connections.clone(),
         };
         let disk = Arc::clone(&components.disk);
         let service = Service::new(
@@ -328,6 +339,7 @@ impl Server {
             let interval = Duration::from_secs(settings.sys_interval_s);
             clients.spawn(mqtt::alarm_topics::run(service.clone(), stop_clients.clone()));
             clients.spawn(mqtt::status::run(service.clone(), interval, stop_clients.clone()));
+            clients.spawn(mqtt::cluster_status::run(service.clone(), stop_clients.clone()));
         }
         let mqtt_settings = mqtt::MqttSettings::new(&settings);
         let serve_mqtt = {
@@ -336,7 +348,7 @@ impl Server {
             let clients = clients.clone();
             ServeMqtt::new(move |stream, peer| {
                 clients.spawn(mqtt::serve_stream(
-                    stream,
+                    counted(stream, &connections.websocket),
                     peer,
                     service.clone(),
                     settings.clone(),
@@ -514,6 +526,15 @@ fn refuse_diverged(settings: &Settings, disk: &dyn Disk) -> Result<(), RunError>
             settings.data_dir.display(),
             crate::fatal::NEVER_AGAIN
         ))),
+    }
+}
+
+fn watch_settings(settings: &Settings) -> WatchSettings {
+    WatchSettings {
+        slow: (settings.slow_operation_ms > 0).then(|| Duration::from_millis(settings.slow_operation_ms)),
+        otlp_endpoint: settings.otlp_endpoint.clone(),
+        trace_one_in: settings.trace_one_in,
+        node_id: settings.node_id,
     }
 }
 

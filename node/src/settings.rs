@@ -135,6 +135,12 @@ pub struct Settings {
     pub server_reference: Option<String>,
     /// Interval at which the topics beneath `$SYS/broker` are brought up to date, seconds. 0: there are none.
     pub sys_interval_s: u64,
+    /// An operation that takes so long is logged, milliseconds. 0: none is.
+    pub slow_operation_ms: u64,
+    /// The OpenTelemetry collector that spans are sent to: `http://HOST:PORT`.
+    pub otlp_endpoint: Option<String>,
+    /// One request in so many is traced, if there is such a collector.
+    pub trace_one_in: u64,
     /// What may wait to be sent to one client, bytes. Beyond it QoS 0 messages are dropped, then the client is closed; that of a
     /// persistent session is served from what is stored instead.
     pub outbound_bytes_max: usize,

@@ -117,6 +117,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("openraft", &["node/src/consensus", "node/src/settings/keys.rs"]),
     ("fjall", &["node/src/storage/lsm.rs"]),
     ("bincode", &["node/src/consensus/wire.rs"]),
+    ("prometheus_client", &["node/src/metrics/exposition.rs"]),
+    ("ureq", &["node/src/trace/export.rs"]),
 ];
 
 fn root() -> PathBuf {

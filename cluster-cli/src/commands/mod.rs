@@ -1,5 +1,6 @@
 //! The commands, one file per verb.
 
+mod concern;
 mod delete;
 mod get;
 mod health;
@@ -12,6 +13,7 @@ mod recover;
 mod session;
 mod snapshot;
 mod status;
+mod top;
 mod waiting;
 mod watch;
 
@@ -34,6 +36,8 @@ pub(crate) enum Command {
     /// Say who leads
     #[command(subcommand)]
     Leader(leader::Leader),
+    /// Show the nodes at work, live: q quits, s sorts, r reverses
+    Top(top::Top),
     /// Print the payload of a topic; with -o json the whole record
     Get(get::Get),
     /// Write a topic
@@ -65,6 +69,7 @@ impl Command {
             Self::Health => health::run(client, output),
             Self::Member(member) => member.run(client, output),
             Self::Leader(leader) => leader.run(client, output),
+            Self::Top(top) => top.run(client),
             Self::Get(get) => get.run(client, output),
             Self::Put(put) => put.run(client, output),
             Self::Delete(delete) => delete.run(client, output),

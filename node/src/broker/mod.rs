@@ -134,6 +134,12 @@ impl Broker {
         self.index.lock().subscription_count()
     }
 
+    /// Revision up to which changes were handed to subscribers.
+    #[must_use]
+    pub fn dispatched_revision(&self) -> u64 {
+        self.index.lock().dispatched_revision
+    }
+
     /// What connections have received and sent.
     #[must_use]
     pub fn traffic(&self) -> &Traffic {

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use banyan_core::mqtt::connection::Counters;
 
+use crate::metrics::Histogram;
+
 /// Counters that only grow. Each connection adds to them once for what it has done in one go.
 #[derive(Debug, Default)]
 pub struct Traffic {
@@ -14,6 +16,12 @@ pub struct Traffic {
     publishes_received: AtomicU64,
     publishes_sent: AtomicU64,
     connections: AtomicU64,
+    publishes_refused: AtomicU64,
+    publishes_superseded: AtomicU64,
+    publishes_repeated: AtomicU64,
+    deliveries_too_large: AtomicU64,
+    filters_refused: AtomicU64,
+    subscribe_times: Histogram,
 }
 
 /// [`Traffic`] at one moment.
@@ -33,6 +41,16 @@ pub struct TrafficCounts {
     pub publishes_sent: u64,
     /// CONNECTs accepted.
     pub connections: u64,
+    /// PUBLISHes received and refused, whether or not the client could be told.
+    pub publishes_refused: u64,
+    /// PUBLISHes received that lost against a newer timestamp.
+    pub publishes_superseded: u64,
+    /// QoS 2 PUBLISHes of a message that was received before.
+    pub publishes_repeated: u64,
+    /// Messages not sent, as they are larger than the client takes.
+    pub deliveries_too_large: u64,
+    /// Filters of SUBSCRIBEs that were refused.
+    pub filters_refused: u64,
 }
 
 impl Traffic {
@@ -51,6 +69,12 @@ impl Traffic {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// From SUBSCRIBE to SUBACK.
+    #[must_use]
+    pub fn subscribe_times(&self) -> &Histogram {
+        &self.subscribe_times
+    }
+
     /// What one connection has counted since it was last asked.
     pub fn add(&self, counters: &Counters) {
         for (total, count) in [
@@ -58,6 +82,14 @@ impl Traffic {
             (&self.packets_sent, counters.packets_sent + counters.deliveries),
             (&self.publishes_received, counters.publishes_received),
             (&self.publishes_sent, counters.deliveries),
+            (
+                &self.publishes_refused,
+                counters.publishes_refused + counters.qos0_refused + counters.qos0_failed,
+            ),
+            (&self.publishes_superseded, counters.publishes_superseded),
+            (&self.publishes_repeated, counters.publishes_repeated),
+            (&self.deliveries_too_large, counters.deliveries_too_large),
+            (&self.filters_refused, counters.filters_refused),
         ] {
             if count > 0 {
                 total.fetch_add(count, Ordering::Relaxed);
@@ -77,6 +109,11 @@ impl Traffic {
             publishes_received: count(&self.publishes_received),
             publishes_sent: count(&self.publishes_sent),
             connections: count(&self.connections),
+            publishes_refused: count(&self.publishes_refused),
+            publishes_superseded: count(&self.publishes_superseded),
+            publishes_repeated: count(&self.publishes_repeated),
+            deliveries_too_large: count(&self.deliveries_too_large),
+            filters_refused: count(&self.filters_refused),
         }
     }
 }

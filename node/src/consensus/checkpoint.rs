@@ -132,6 +132,7 @@ pub async fn write(shared: &Arc<SharedState>, log: &LogHandle) -> Result<Option<
         }
         (state.freeze(), state.membership())
     };
+    let begun = Instant::now();
     shared.layer_room.notify_one();
     let Some(applied) = frozen.applied else {
         return Ok(None);
@@ -173,6 +174,7 @@ pub async fn write(shared: &Arc<SharedState>, log: &LogHandle) -> Result<Option<
         last_membership,
     };
     *shared.snapshot.lock() = Some(CurrentSnapshot { meta, view });
+    shared.counts.checkpoint.record(begun.elapsed());
     tracing::debug!(index = applied.index, "checkpoint written");
     Ok(Some(applied.index))
 }

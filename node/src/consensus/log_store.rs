@@ -24,7 +24,7 @@ use super::types::{Entry, EntryData, LogId, TypeConfig, Vote};
 use super::wire;
 use crate::storage::disk::Disk;
 use crate::storage::log::{
-    Completion, EntryId, EntryKind, Log, LogCounters, LogEntry, LogError, LogSettings, OnFatal, SyncLatency,
+    Completion, EntryId, EntryKind, Log, LogCounters, LogEntry, LogError, LogSettings, LogTimes, OnFatal, SyncLatency,
     Vote as StoredVote,
 };
 
@@ -138,6 +138,11 @@ impl LogHandle {
     /// How long syncs have taken in the last seconds; `None` if there was none.
     pub fn sync_latency(&self) -> Option<SyncLatency> {
         self.log.sync_latency()
+    }
+
+    /// How long the log has taken for what it has done.
+    pub fn times(&self) -> LogTimes {
+        self.log.times()
     }
 
     /// Writes what is queued, leaves an exact synced-through mark, and lets go of the directory. Blocks meanwhile: for

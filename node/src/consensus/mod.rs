@@ -12,6 +12,7 @@
 //! | [`intake`] | the leader's end of the origin streams: from batches to log entries |
 //! | [`housekeeping`] | what the leader does as time passes |
 //! | [`members`] | who may enter and leave, and the leader's steps towards that |
+//! | [`observe`] | what a replica counts, and tells when it is asked |
 //! | [`read_index`] | linearizable reads on any node |
 //! | [`replica`] | all of it together: this node's copy of the shard |
 //! | [`runtime`] | the tasks, time and chance that openraft is given |
@@ -26,6 +27,7 @@ pub mod intake;
 pub mod log_store;
 pub mod members;
 pub mod network;
+pub mod observe;
 pub mod read_index;
 pub mod replica;
 pub mod runtime;

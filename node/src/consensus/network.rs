@@ -11,6 +11,7 @@ mod network_test;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use banyan_core::planted::{Bug, planted};
@@ -33,6 +34,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::append::AppendStream;
+use super::observe::ReplicaCounts;
 use super::snapshot::{SnapshotData, SnapshotInbox, SnapshotOutbox};
 use super::types::{NodeId, TypeConfig, Vote};
 use super::unfinished::Unfinished;
@@ -59,14 +61,19 @@ type RaftResult<T> = Result<T, RPCError<TypeConfig>>;
 pub struct NetworkFactory {
     peers: Peers,
     unfinished: Arc<Unfinished>,
+    counts: Arc<ReplicaCounts>,
 }
 
 impl NetworkFactory {
     /// Reaches other nodes through `peers`, which learns their addresses from the membership. What becomes of snapshots on
-    /// their way is noted in `unfinished`.
+    /// their way is noted in `unfinished`, and how many arrive is in `counts`.
     #[must_use]
-    pub fn new(peers: Peers, unfinished: Arc<Unfinished>) -> Self {
-        Self { peers, unfinished }
+    pub fn new(peers: Peers, unfinished: Arc<Unfinished>, counts: Arc<ReplicaCounts>) -> Self {
+        Self {
+            peers,
+            unfinished,
+            counts,
+        }
     }
 
     fn client(&self, target: NodeId, node: &BasicNode, pipelined: bool) -> RaftClient {
@@ -76,6 +83,7 @@ impl NetworkFactory {
         RaftClient {
             peers: self.peers.clone(),
             unfinished: Arc::clone(&self.unfinished),
+            counts: Arc::clone(&self.counts),
             target,
             pipelined,
         }
@@ -98,6 +106,7 @@ impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
 pub struct RaftClient {
     peers: Peers,
     unfinished: Arc<Unfinished>,
+    counts: Arc<ReplicaCounts>,
     target: NodeId,
     /// Whether AppendEntries are streamed on their own lane, or are requests on the control lane.
     pipelined: bool,
@@ -221,7 +230,11 @@ impl RaftNetworkV2<TypeConfig> for RaftClient {
                 .await;
             let stream = opened.map_err(|error| self.error(RPCTypes::InstallSnapshot, timeout, &error))?;
             let outbox = SnapshotOutbox::new(stream, self.target, Arc::clone(&self.unfinished));
-            outbox.send(vote, snapshot).await
+            let sent = outbox.send(vote, snapshot).await;
+            if sent.is_ok() {
+                self.counts.snapshots_sent.fetch_add(1, Ordering::Relaxed);
+            }
+            sent
         };
         tokio::select! {
             biased;

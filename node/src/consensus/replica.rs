@@ -27,6 +27,7 @@ use super::housekeeping::House;
 use super::intake::{self, Reject, Submission};
 use super::log_store::{LogHandle, LogStore, to_entry_id};
 use super::network::NetworkFactory;
+use super::observe::ReplicaCounts;
 use super::read_index::{ReadIndex, ReadIndexError};
 use super::state_machine::{Applied, ApplyObserver, SharedState, StateMachine};
 use super::types::{LogId, NodeId, TypeConfig};
@@ -228,7 +229,11 @@ impl Replica {
         let _ = shared.observer.set(observer);
         let machine = StateMachine::new(Arc::clone(&shared), log.clone())
             .map_err(|error| ReplicaOpenError::Damaged(error.to_string()))?;
-        let network = NetworkFactory::new(peers.clone(), Arc::clone(&shared.unfinished));
+        let network = NetworkFactory::new(
+            peers.clone(),
+            Arc::clone(&shared.unfinished),
+            Arc::clone(&shared.counts),
+        );
         let raft_once = Arc::new(OnceLock::new());
         tokio::spawn(checkpoint::run(
             Arc::clone(&shared),
@@ -258,7 +263,14 @@ impl Replica {
         ));
         let (leadership_sender, leadership) = watch::channel(leadership_of(&raft));
         let (members_sender, members) = watch::channel(members_of(&raft));
-        tokio::spawn(follow_metrics(raft.clone(), leadership_sender, members_sender, fatal));
+        let counts = Arc::clone(&shared.counts);
+        tokio::spawn(follow_metrics(
+            raft.clone(),
+            leadership_sender,
+            members_sender,
+            counts,
+            fatal,
+        ));
         let read_index = ReadIndex::new(read_index_round(settings.node_id, raft.clone(), peers));
         let node_id = settings.node_id;
         Ok(Arc::new(Self {
@@ -473,7 +485,9 @@ impl Replica {
     pub async fn catch_up(&self, deadline: Instant) -> Result<(), ReadIndexError> {
         let mut last_error = ReadIndexError("no leader with a quorum answered in time".to_owned());
         let caught_up = async {
+            let begun = Instant::now();
             let index = self.read_index.until_had(self.leadership(), &mut last_error).await;
+            self.shared.counts.read_index.record(begun.elapsed());
             if !planted(Bug::P06) {
                 self.wait_applied(index).await;
             }
@@ -632,15 +646,18 @@ async fn follow_metrics(
     raft: Raft<TypeConfig, StateMachine>,
     leadership: watch::Sender<Leadership>,
     members: watch::Sender<Arc<[Member]>>,
+    counts: Arc<ReplicaCounts>,
     fatal: Fatal,
 ) {
     let mut metrics = raft.server_metrics();
+    let mut last_leader = leadership.borrow().leader;
     loop {
         let now = leadership_of(&raft);
         leadership.send_if_modified(|former| {
             let changed = *former != now;
             if changed {
                 tracing::info!(term = now.term, leader = now.leader, "leadership");
+                counts.on_leadership(*former, now, &mut last_leader);
                 *former = now;
             }
             changed

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use super::checkpoint_mark::CheckpointMark;
 use super::digests::{DigestMark, DigestMarks};
 use super::log_store::LogHandle;
+use super::observe::ReplicaCounts;
 use super::snapshot::SnapshotData;
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use super::unfinished::Unfinished;
@@ -90,6 +91,7 @@ pub struct SharedState {
     /// Bytes at which the active layer is checkpointed; apply waits at twice as many.
     pub(super) checkpoint_bytes: usize,
     pub(super) fatal: Fatal,
+    pub(super) counts: Arc<ReplicaCounts>,
 }
 
 /// The snapshot that can be streamed: what the store held after the last checkpoint.
@@ -127,6 +129,7 @@ impl SharedState {
             layer_room: Notify::new(),
             checkpoint_bytes,
             fatal,
+            counts: Arc::default(),
         };
         Arc::new(shared)
     }
@@ -236,8 +239,10 @@ impl SharedState {
 
     fn apply_commands(&self, id: AppliedId, entry: &Bytes) -> io::Result<()> {
         let mut state = self.state.lock();
+        let begun = Instant::now();
         let result = state.apply(id, entry);
         self.note_digest(&state, id);
+        self.counts.apply.record(begun.elapsed());
         let position = self.position_of(&state);
         self.has_groups.store(state.has_groups(), Ordering::Relaxed);
         if state.active_bytes() >= self.checkpoint_bytes || simulation::happens(Site::EarlyCheckpoint) {
@@ -419,6 +424,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         if let Some(observer) = self.shared.observer.get() {
             observer.on_installed(&view);
         }
+        self.shared.counts.snapshots_installed.fetch_add(1, Ordering::Relaxed);
         tracing::info!(
             index = position.index,
             revision = position.revision,

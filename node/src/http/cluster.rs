@@ -113,6 +113,11 @@ fn member(member: MemberStatus) -> Member {
         gap_count: Some(node.gap_count),
         log_appends: Some(node.log_appends),
         log_fsyncs: Some(node.log_fsyncs),
+        write_count: Some(node.write_count),
+        write_p99_us: node.write_p99_us,
+        log_fsync_p99_us: node.log_fsync_p99_us,
+        memory_bytes: node.memory_bytes,
+        uptime_s: Some(node.uptime_s),
         not_ready: node.not_ready,
         ..base
     }

@@ -12,6 +12,7 @@
 //! | `sessions` | MQTT sessions: looked at and ended |
 //! | `snapshot` | a backup as a stream |
 //! | `drain` | a member is emptied before it stops |
+//! | `metrics` | what Prometheus reads |
 //! | `cluster`, `members`, `health` | who is there; who enters and leaves; is this node alive, can it serve |
 //! | `query`, `headers`, `body`, `consistency` | what a request says |
 //! | `websocket`, `byte_stream` | MQTT over WebSocket: the upgrade, and the byte stream that it leads to |
@@ -37,6 +38,7 @@ mod headers;
 mod health;
 mod list;
 mod members;
+mod metrics;
 mod ndjson;
 mod not_implemented;
 mod page;
@@ -114,6 +116,7 @@ struct Http {
     list_streams: Arc<Semaphore>,
     snapshots: Arc<Semaphore>,
     feeds: Arc<Semaphore>,
+    counts: Arc<metrics::HttpCounts>,
     shutdown: CancellationToken,
 }
 
@@ -130,6 +133,7 @@ pub fn router(service: Service, views: ListViews, settings: HttpSettings, shutdo
         snapshots: Arc::new(Semaphore::new(settings.snapshots_max)),
         feeds: Arc::new(Semaphore::new(settings.feeds_max)),
         settings: Arc::new(settings),
+        counts: Arc::default(),
         shutdown,
     };
     let one_topic = get(topics::get_by_path)
@@ -163,7 +167,7 @@ pub fn router(service: Service, views: ListViews, settings: HttpSettings, shutdo
         .route("/v1/transactions", post(not_implemented::route))
         .route("/v1/sessions", get(sessions::list))
         .route("/v1/sessions/{*client_id}", get(sessions::show).delete(sessions::kick))
-        .route("/metrics", get(not_implemented::route))
+        .route("/metrics", get(metrics::get))
         .route("/openapi.json", get(not_implemented::route))
         .route("/docs", get(not_implemented::route))
         .route("/mqtt", get(websocket::upgrade))
@@ -172,5 +176,6 @@ pub fn router(service: Service, views: ListViews, settings: HttpSettings, shutdo
         .fallback(problem::route_not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(axum::middleware::from_fn(body::drain_rest))
+        .layer(axum::middleware::from_fn_with_state(http.clone(), metrics::count))
         .with_state(http)
 }

@@ -94,7 +94,6 @@ impl ListViews {
     }
 
     /// How many views are kept.
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.0.table.lock().views.len()
     }

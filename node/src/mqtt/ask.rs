@@ -11,6 +11,7 @@ use banyan_core::mqtt::connection::effect::{
 };
 use banyan_core::mqtt::reason::ReasonCode;
 use banyan_core::state::Outcome;
+use tokio::time::Instant;
 
 use super::attached::Attached;
 use super::buffers;
@@ -24,7 +25,8 @@ use crate::session::resume;
 /// What waits for an answer.
 pub(super) enum Asked {
     Connect(Connecting, Box<Authenticated>),
-    Subscribe(SubscribeRequest),
+    /// With when it came.
+    Subscribe(SubscribeRequest, Instant),
     Unsubscribe(Token),
     Progress,
 }
@@ -112,8 +114,8 @@ impl Task {
                 }
                 self.carry_out();
             }
-            (Asked::Subscribe(request), Ok(_)) => self.subscribed(request),
-            (Asked::Subscribe(request), Err(ProposeError::Unavailable(reason))) => {
+            (Asked::Subscribe(request, received), Ok(_)) => self.subscribed(request, received),
+            (Asked::Subscribe(request, _), Err(ProposeError::Unavailable(reason))) => {
                 let result = SubscribeResult::Unavailable(reason);
                 self.connection.on_subscribed(request.token, result, &mut self.effects);
             }

@@ -12,12 +12,14 @@
 //! | `attached`, `live` | what sends to the client: `live`, or for a persistent session [`crate::session::Driver`] |
 //! | `replay` | the retained messages after a SUBSCRIBE, streamed in constant memory |
 //! | [`status`] | the topics beneath `$SYS/broker` |
+//! | [`cluster_status`] | those beneath `$SYS/broker/cluster` |
 
 mod admission;
 pub mod alarm_topics;
 mod ask;
 mod attached;
 mod buffers;
+pub mod cluster_status;
 mod live;
 mod replay;
 pub mod status;

@@ -35,6 +35,7 @@ struct Status<'a> {
     interval: Duration,
     start: Instant,
     clients_maximum: usize,
+    memory_maximum: u64,
     last: [u64; LOADS.len()],
     /// By load, then by [`LOAD_MINUTES`]: what comes in a minute.
     loads: [[f64; LOAD_MINUTES.len()]; LOADS.len()],
@@ -62,6 +63,7 @@ impl<'a> Status<'a> {
             interval,
             start: Instant::now(),
             clients_maximum: 0,
+            memory_maximum: 0,
             last: [0; LOADS.len()],
             loads: [[0.0; LOAD_MINUTES.len()]; LOADS.len()],
             is_first: true,
@@ -75,6 +77,8 @@ impl<'a> Status<'a> {
         let view = self.service.local_view();
         let connected = broker.client_count();
         self.clients_maximum = self.clients_maximum.max(connected);
+        let memory = self.service.memory_bytes().unwrap_or_default();
+        self.memory_maximum = self.memory_maximum.max(memory);
         let disconnected = view.session_count().saturating_sub(view.connection_count);
         if self.is_first {
             say(
@@ -95,6 +99,8 @@ impl<'a> Status<'a> {
             ("clients/disconnected", disconnected as u64),
             ("clients/inactive", disconnected as u64),
             ("clients/total", (connected + disconnected) as u64),
+            ("heap/current", memory),
+            ("heap/maximum", self.memory_maximum),
             ("subscriptions/count", broker.subscription_count() as u64),
             ("retained messages/count", view.topic_count),
             ("store/messages/count", view.message_count),

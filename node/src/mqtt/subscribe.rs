@@ -9,6 +9,7 @@ use banyan_core::mqtt::connection::effect::{SubscribeRequest, SubscribeResult, T
 use banyan_core::state::StateView;
 use banyan_core::store::StoreError;
 use banyan_core::topic::{SubscriptionFilter, TopicFilter};
+use tokio::time::Instant;
 
 use super::ask::Asked;
 use super::attached::Attached;
@@ -18,6 +19,7 @@ use crate::broker::SubscriptionOptions;
 use crate::service::{Consistency, ReadError};
 use crate::session::resume;
 use crate::session::retained::{Marker, Retained, RetainedFilter};
+use crate::trace::Told;
 
 impl Task {
     /// Subscriptions of a persistent session, and shared ones, are in the cluster first: then this node has caught up too, as
@@ -31,7 +33,10 @@ impl Task {
             .collect();
         if !stored.is_empty() {
             let subscribe = Subscribe { subscriptions: stored };
-            return self.ask(Operation::Subscribe(subscribe), Asked::Subscribe(request));
+            return self.ask(
+                Operation::Subscribe(subscribe),
+                Asked::Subscribe(request, Instant::now()),
+            );
         }
         let service = self.service.clone();
         let consistency = match request.consistency_local {
@@ -39,7 +44,8 @@ impl Task {
             false => Consistency::Linearizable,
         };
         self.subscribing.push(Box::pin(async move {
-            let fresh = service.read(consistency).await.map(drop);
+            let received = Instant::now();
+            let fresh = service.read(consistency).await.map(|_| received);
             (request, fresh)
         }));
     }
@@ -51,9 +57,9 @@ impl Task {
     }
 
     /// This node has caught up, or could not.
-    pub(super) fn subscribe_fresh(&mut self, request: SubscribeRequest, fresh: Result<(), ReadError>) {
+    pub(super) fn subscribe_fresh(&mut self, request: SubscribeRequest, fresh: Result<Instant, ReadError>) {
         match fresh {
-            Ok(()) => self.subscribed(request),
+            Ok(received) => self.subscribed(request, received),
             Err(error) => {
                 let result = SubscribeResult::Unavailable(error.to_string());
                 self.connection.on_subscribed(request.token, result, &mut self.effects);
@@ -62,8 +68,9 @@ impl Task {
     }
 
     /// The moment R is now: this node has applied everything that was acknowledged before the SUBSCRIBE came.
-    pub(super) fn subscribed(&mut self, request: SubscribeRequest) {
+    pub(super) fn subscribed(&mut self, request: SubscribeRequest, received: Instant) {
         let token = request.token;
+        let subject = request.subscriptions.first().map(|first| first.filter.clone());
         let lease = self.settings.view_lease;
         let Some(attached) = &mut self.attached else {
             return;
@@ -95,7 +102,26 @@ impl Task {
         }
         let result = SubscribeResult::Subscribed { revision };
         self.connection.on_subscribed(token, result, &mut self.effects);
+        self.subscribe_took(received, subject);
         self.carry_out();
+    }
+
+    /// Counts a SUBSCRIBE that is answered, and tells of it; `first` is the first of its filters.
+    fn subscribe_took(&self, received: Instant, first: Option<SubscriptionFilter>) {
+        let ended = Instant::now();
+        let took = ended.saturating_duration_since(received);
+        self.service.broker().traffic().subscribe_times().record(took);
+        if let Some(reasons) = self.service.watch().is_told(took, None) {
+            let told = Told {
+                kind: "mqtt subscribe",
+                subject: &first.map(|filter| filter.filter().to_string()).unwrap_or_default(),
+                outcome: "subscribed",
+                begun: received,
+                ended,
+                parts: &[],
+            };
+            self.service.watch().tell(&told, reasons, None);
+        }
     }
 
     pub(super) fn ask_to_unsubscribe(&mut self, token: Token, filters: Vec<SubscriptionFilter>) {

@@ -49,7 +49,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// A SUBSCRIBE that waits for this node to have caught up.
-pub(super) type Subscribing = BoxFuture<'static, (SubscribeRequest, Result<(), ReadError>)>;
+pub(super) type Subscribing = BoxFuture<'static, (SubscribeRequest, Result<Instant, ReadError>)>;
 
 /// Serves one connection until it ends.
 ///

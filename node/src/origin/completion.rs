@@ -5,6 +5,8 @@ use std::sync::Arc;
 use banyan_core::state::Outcome;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::trace::SpanContext;
+
 /// Why a command has no outcome.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
@@ -24,7 +26,11 @@ pub type Reply = Result<Outcome, ProposeError>;
 
 /// Where the answer goes. Dropped without an answer, it says *unknown*.
 #[derive(Debug)]
-pub struct Completion(Option<Target>);
+pub struct Completion {
+    target: Option<Target>,
+    /// The span of what it is done for.
+    span: Option<Box<SpanContext>>,
+}
 
 #[derive(Debug)]
 enum Target {
@@ -36,17 +42,41 @@ enum Target {
 }
 
 impl Completion {
+    fn new(target: Target) -> Self {
+        Self {
+            target: Some(target),
+            span: None,
+        }
+    }
+
+    /// As it is, for something that belongs beneath `span`.
+    #[must_use]
+    pub fn beneath(mut self, span: Option<SpanContext>) -> Self {
+        self.span = span.map(Box::new);
+        self
+    }
+
+    /// The span of what it is done for.
+    pub(super) fn span(&self) -> Option<SpanContext> {
+        self.span.as_deref().copied()
+    }
+
     /// One answer to one waiter.
     #[must_use]
     pub fn oneshot() -> (Self, oneshot::Receiver<Reply>) {
         let (sender, receiver) = oneshot::channel();
-        (Self(Some(Target::Oneshot(sender))), receiver)
+        (Self::new(Target::Oneshot(sender)), receiver)
     }
 
     /// An answer, marked with `token`, into a channel that takes many.
     #[must_use]
     pub fn channel(sender: mpsc::UnboundedSender<(u64, Reply)>, token: u64) -> Self {
-        Self(Some(Target::Channel { sender, token }))
+        Self::new(Target::Channel { sender, token })
+    }
+
+    /// Whether it goes into a channel that takes many.
+    pub(super) fn is_channel(&self) -> bool {
+        matches!(self.target, Some(Target::Channel { .. }))
     }
 
     /// Answers.
@@ -56,7 +86,7 @@ impl Completion {
 
     fn send(&mut self, reply: Reply) {
         // A waiter that is gone needs no answer.
-        match self.0.take() {
+        match self.target.take() {
             Some(Target::Oneshot(sender)) => drop(sender.send(reply)),
             Some(Target::Channel { sender, token }) => drop(sender.send((token, reply))),
             None => {}

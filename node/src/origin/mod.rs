@@ -11,11 +11,13 @@
 //! | module | responsibility |
 //! |---|---|
 //! | `completion` | how a waiting client is answered |
+//! | [`measure`] | how long commands take, and what becomes of them |
 //! | [`message`] | what nodes send each other on the origin lane |
 //! | `stream` | the stream itself, without task or clock: packing, order, resend, outcomes |
 //! | this one | the task that drives it |
 
 mod completion;
+pub mod measure;
 pub mod message;
 mod stream;
 #[cfg(test)]
@@ -35,6 +37,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 pub use completion::{Completion, ProposeError, Reply};
+use measure::WriteCounts;
 use stream::{Queued, Reserved, Stream};
 
 use crate::components::Random;
@@ -43,6 +46,7 @@ use crate::consensus::replica::request;
 use crate::consensus::types::NodeId;
 use crate::consensus::{Leadership, Replica};
 use crate::peer::{Lane, Peers};
+use crate::trace::Watch;
 
 /// Most bytes of commands that wait to be packed; more are refused at once.
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -80,6 +84,8 @@ struct Shared {
     notices: mpsc::UnboundedSender<Notice>,
     write_timeout: Duration,
     open: watch::Sender<bool>,
+    counts: Arc<WriteCounts>,
+    watch: Watch,
 }
 
 #[derive(Default)]
@@ -116,9 +122,9 @@ pub struct Pending {
 impl Origin {
     /// The origin of `node_id`. It takes commands at once and sends them once [`Pending::start`]ed.
     ///
-    /// `write_timeout` bounds how long a client waits for its answer.
+    /// `write_timeout` bounds how long a client waits for its answer; `watch` is told of single commands.
     #[must_use]
-    pub fn new(node_id: NodeId, write_timeout: Duration) -> (Self, Pending) {
+    pub fn new(node_id: NodeId, write_timeout: Duration, watch: Watch) -> (Self, Pending) {
         let (sender, notices) = mpsc::unbounded_channel();
         let shared = Shared {
             node_id,
@@ -128,6 +134,8 @@ impl Origin {
             notices: sender,
             write_timeout,
             open: watch::Sender::new(false),
+            counts: Arc::default(),
+            watch,
         };
         let origin = Self {
             shared: Arc::new(shared),
@@ -139,7 +147,8 @@ impl Origin {
     pub fn propose(&self, command: impl Into<Command>, completion: Completion) {
         let command = command.into();
         let bytes = message::command_bytes(&command);
-        let deadline = Instant::now() + self.shared.write_timeout;
+        let received = Instant::now();
+        let deadline = received + self.shared.write_timeout;
         let mut queue = self.shared.queue.lock();
         let refusal = match Reserved::try_new(bytes, &self.shared.waiting_bytes, QUEUE_BYTES_MAX) {
             _ if queue.closed => "the node is stopping",
@@ -154,6 +163,7 @@ impl Origin {
                     command,
                     completion,
                     reserved,
+                    received,
                     deadline,
                 });
                 drop(queue);
@@ -164,7 +174,28 @@ impl Origin {
             }
         };
         drop(queue);
-        completion.complete(Err(ProposeError::Unavailable(refusal.to_owned())));
+        self.refuse(
+            &command.operation,
+            completion,
+            ProposeError::Unavailable(refusal.to_owned()),
+        );
+    }
+
+    /// What is told of single operations.
+    #[must_use]
+    pub fn watch(&self) -> &Watch {
+        &self.shared.watch
+    }
+
+    /// Answers someone whose `operation` is not taken.
+    pub fn refuse(&self, operation: &Operation, completion: Completion, error: ProposeError) {
+        self.shared.counts.refuse(operation, completion, error);
+    }
+
+    /// What was counted of the commands it has taken.
+    #[must_use]
+    pub fn counts(&self) -> &WriteCounts {
+        &self.shared.counts
     }
 
     /// The leader rejected a batch.
@@ -225,7 +256,12 @@ impl Pending {
         let nonce = random.next_u64();
         let driver = Driver {
             leadership: replica.leadership(),
-            stream: Stream::new(self.origin.shared.node_id, nonce),
+            stream: Stream::new(
+                self.origin.shared.node_id,
+                nonce,
+                Arc::clone(&self.origin.shared.counts),
+                self.origin.shared.watch.clone(),
+            ),
             origin: self.origin,
             replica,
             peers,
@@ -305,6 +341,7 @@ impl Driver {
             }
             self.stream.enqueue(self.origin.take_queue());
             self.send_new();
+            self.origin.shared.counts.set_waiting(self.stream.waiting());
         }
     }
 

@@ -13,7 +13,9 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::completion::{Completion, ProposeError};
+use super::measure::{BatchCounts, Notable, Waiter, WriteCounts, describe};
 use crate::simulation::{self, Site};
+use crate::trace::{Told, Watch};
 
 /// Batches that are sealed and not yet applied here. One on its way to the leader, one being committed, one being applied:
 /// more only makes batches smaller.
@@ -31,14 +33,16 @@ pub struct Queued {
     pub completion: Completion,
     /// Its share of what may wait.
     pub reserved: Reserved,
+    /// When it came.
+    pub received: Instant,
     /// When its client must have an answer.
     pub deadline: Instant,
 }
 
 impl Queued {
-    fn give_up(self, reason: &str) {
-        self.completion
-            .complete(Err(ProposeError::Unavailable(reason.to_owned())));
+    fn give_up(self, reason: &str, counts: &WriteCounts) {
+        let waiter = Waiter::new(&self.command.operation, self.completion, self.received);
+        waiter.give_up(ProposeError::Unavailable(reason.to_owned()), counts);
     }
 }
 
@@ -80,21 +84,22 @@ impl Drop for Reserved {
 struct InFlight {
     sequence: u64,
     batch: Bytes,
+    sealed: Instant,
     /// Whether a leader may have it.
     handed: bool,
     /// Those who wait, one a command; empty once they were told that the outcome is unknown.
-    waiters: Vec<Completion>,
+    waiters: Vec<Waiter>,
     deadline: Instant,
 }
 
 impl InFlight {
-    fn give_up(&mut self, reason: &str) {
+    fn give_up(&mut self, reason: &str, counts: &WriteCounts) {
         for waiter in self.waiters.drain(..) {
             let error = match self.handed {
                 true => ProposeError::Unknown(reason.to_owned()),
                 false => ProposeError::Unavailable(reason.to_owned()),
             };
-            waiter.complete(Err(error));
+            waiter.give_up(error, counts);
         }
     }
 }
@@ -123,11 +128,13 @@ pub struct Stream {
     in_flight: VecDeque<InFlight>,
     /// When a batch was last applied, or all were last sent.
     moved_at: Option<Instant>,
+    counts: Arc<WriteCounts>,
+    watch: Watch,
 }
 
 impl Stream {
     /// A stream that will be opened with `nonce`.
-    pub fn new(node_id: u64, nonce: u64) -> Self {
+    pub fn new(node_id: u64, nonce: u64, counts: Arc<WriteCounts>, watch: Watch) -> Self {
         Self {
             node_id,
             nonce,
@@ -136,6 +143,8 @@ impl Stream {
             queue: VecDeque::new(),
             in_flight: VecDeque::new(),
             moved_at: None,
+            counts,
+            watch,
         }
     }
 
@@ -184,10 +193,11 @@ impl Stream {
                 command,
                 completion,
                 reserved,
+                received,
                 ..
             } = queued;
             builder.push(&command);
-            waiters.push(completion);
+            waiters.push(Waiter::new(&command.operation, completion, received));
             drop(reserved);
         }
         let sequence = self.next_sequence;
@@ -205,6 +215,7 @@ impl Stream {
         self.in_flight.push_back(InFlight {
             sequence,
             batch: batch.clone(),
+            sealed: now,
             handed: false,
             waiters,
             deadline,
@@ -232,9 +243,10 @@ impl Stream {
                 .commands()
                 .all(|command| command.is_ok_and(|command| is_plain(&command.operation)))
         {
+            let mut counts = BatchCounts::new(Instant::now());
             for (waiter, revision) in newest.waiters.drain(..).zip(revision + 1..) {
                 let created = false;
-                waiter.complete(Ok(Outcome::Applied { revision, created }));
+                counts.answer(waiter, Ok(Outcome::Applied { revision, created }), &self.watch);
             }
         }
     }
@@ -265,6 +277,12 @@ impl Stream {
         self.is_held_up() || (stalled && !self.in_flight.is_empty())
     }
 
+    /// Commands that wait for their answer.
+    pub fn waiting(&self) -> usize {
+        let in_flight: usize = self.in_flight.iter().map(|in_flight| in_flight.waiters.len()).sum();
+        self.queue.len() + in_flight
+    }
+
     /// Notes that all batches in flight were sent at `now`.
     pub fn mark_sent(&mut self, now: Instant) {
         self.moved_at = Some(now);
@@ -292,21 +310,63 @@ impl Stream {
                 let Some(oldest) = self.in_flight.pop_front() else {
                     return false;
                 };
-                self.moved_at = Some(Instant::now());
+                let now = Instant::now();
+                self.moved_at = Some(now);
                 assert_eq!(
                     oldest.sequence, outcome.id.sequence,
                     "the stream was applied out of order"
                 );
+                let mut counts = BatchCounts::new(now);
                 for (waiter, outcome) in oldest.waiters.into_iter().zip(outcomes) {
-                    waiter.complete(match outcome {
+                    let reply = match outcome {
                         Outcome::TooLate => Err(ProposeError::Unavailable(
                             "it came to the log after its deadline".to_owned(),
                         )),
                         outcome => Ok(outcome),
-                    });
+                    };
+                    counts.answer(waiter, reply, &self.watch);
                 }
+                counts.add_to(&self.counts);
+                self.tell(&counts.notable, &oldest.batch, oldest.sealed, now);
                 false
             }
+        }
+    }
+
+    /// Tells of single commands of a batch that was `sealed` and is `applied`: they are read back out of it, since few are told of.
+    fn tell(&self, notable: &[Notable], batch: &Bytes, sealed: Instant, applied: Instant) {
+        if notable.is_empty() {
+            return;
+        }
+        let Ok(batch) = Batch::parse(batch.clone()) else {
+            return;
+        };
+        let mut commands = batch.commands().enumerate();
+        for Notable {
+            at,
+            asker,
+            became,
+            received,
+            span,
+            reasons,
+        } in notable
+        {
+            let Some((_, Ok(command))) = commands.find(|(place, _)| place == at) else {
+                return;
+            };
+            let (verb, subject) = describe(&command.operation);
+            let told = Told {
+                kind: &format!("{} {verb}", asker.name()),
+                subject: &subject,
+                outcome: became.name(),
+                begun: *received,
+                ended: applied,
+                parts: &[
+                    ("queue", sealed.saturating_duration_since(*received)),
+                    ("replicate", applied.saturating_duration_since(sealed)),
+                ],
+            };
+            self.watch.tell(&told, *reasons, *span);
         }
     }
 
@@ -343,7 +403,7 @@ impl Stream {
             .is_some_and(|oldest| incarnation == mine && oldest.sequence < next_sequence)
         {
             if let Some(mut skipped) = self.in_flight.pop_front() {
-                skipped.give_up("a snapshot was installed meanwhile");
+                skipped.give_up("a snapshot was installed meanwhile", &self.counts);
             }
         }
     }
@@ -351,7 +411,7 @@ impl Stream {
     fn fence(&mut self) {
         self.standing = Standing::Fenced;
         for in_flight in &mut self.in_flight {
-            in_flight.give_up("the node was opened again elsewhere");
+            in_flight.give_up("the node was opened again elsewhere", &self.counts);
         }
         self.in_flight.clear();
     }
@@ -373,7 +433,7 @@ impl Stream {
         let mut cut_off = BTreeSet::new();
         while let Some(queued) = self.queue.pop_front_if(|queued| queued.deadline <= now) {
             cut_off.extend(ordered_sender(&queued.command));
-            queued.give_up("no leader took it in time");
+            queued.give_up("no leader took it in time", &self.counts);
         }
         if let Some(mut unhanded) = self.in_flight.pop_back_if(|last| !last.handed && last.deadline <= now) {
             let batch = Batch::parse(unhanded.batch.clone()).expect("this node has sealed it");
@@ -383,11 +443,11 @@ impl Stream {
                     .flatten()
                     .filter_map(|command| ordered_sender(&command)),
             );
-            unhanded.give_up("no leader took it in time");
+            unhanded.give_up("no leader took it in time", &self.counts);
             self.next_sequence = unhanded.sequence;
         }
         for in_flight in self.in_flight.iter_mut().filter(|in_flight| in_flight.deadline <= now) {
-            in_flight.give_up("it was not seen applied in time");
+            in_flight.give_up("it was not seen applied in time", &self.counts);
         }
         cut_off
     }
@@ -399,7 +459,7 @@ impl Stream {
             .partition(|queued| ordered_sender(&queued.command).is_some_and(|fence| fences.contains(&fence)));
         self.queue = queue;
         for queued in Vec::from(given_up) {
-            queued.give_up("something sent before it was given up");
+            queued.give_up("something sent before it was given up", &self.counts);
         }
     }
 }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::completion::{Completion, ProposeError, Reply};
 use super::stream::{IN_FLIGHT_MAX, Queued, Reserved, Stream};
+use crate::trace::Watch;
 
 const NODE: u64 = 7;
 const NONCE: u64 = 99;
@@ -37,6 +38,7 @@ fn command(deadline: Instant) -> (Queued, oneshot::Receiver<Reply>) {
             command: operation.into(),
             completion,
             reserved,
+            received: deadline,
             deadline,
         },
         reply,
@@ -53,7 +55,7 @@ fn opened(incarnation: u64) -> OriginOpened {
 }
 
 fn open_stream() -> Stream {
-    let mut stream = Stream::new(NODE, NONCE);
+    let mut stream = Stream::new(NODE, NONCE, Arc::default(), Watch::default());
     assert!(stream.on_opened(&opened(3)));
     stream
 }
@@ -88,7 +90,7 @@ fn send_one(stream: &mut Stream) -> (Bytes, oneshot::Receiver<Reply>) {
 
 #[test]
 fn nothing_is_sealed_before_the_stream_is_open() {
-    let mut stream = Stream::new(NODE, NONCE);
+    let mut stream = Stream::new(NODE, NONCE, Arc::default(), Watch::default());
     let (queued, _reply) = command(later());
     stream.enqueue(vec![queued]);
     assert!(stream.next_batch(Instant::now(), 0).is_none());

@@ -8,12 +8,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::RunError;
 use crate::components::Components;
+use crate::metrics::Gauge;
+use crate::net::counted::CountedListener;
 use crate::net::entrance::{Entrance, PickConfig};
 use crate::net::tls::TlsError;
 use crate::net::tls::clients::ClientConfigs;
 use crate::net::tls::peers::{PeerConfigs, SecuredNet};
 use crate::net::tls::reload::Reloading;
 use crate::net::{Listener, Net};
+use crate::service::metrics::ConnectionGauges;
 use crate::settings::{Address, ClientListener, Settings};
 
 /// Everything a node listens on.
@@ -25,6 +28,8 @@ pub(super) struct Listeners {
     pub(super) mqtts: Vec<Box<dyn Listener>>,
     pub(super) http: Vec<Box<dyn Listener>>,
     pub(super) https: Vec<Box<dyn Listener>>,
+    /// Counts what comes in.
+    pub(super) connections: ConnectionGauges,
     certificates: Certificates,
 }
 
@@ -37,18 +42,19 @@ impl Listeners {
         let certificates = Certificates::load(settings)?;
         let peer_net = certificates.secured(&components.net);
         let peer = listen(&*peer_net, "peers", &settings.peer).await?;
+        let connections = ConnectionGauges::default();
         let opening = |kind: ClientListener| {
             let entrance = Entrance {
                 proxy_protocol: settings.proxy_protocol.contains(&kind),
                 tls: certificates.of(kind),
             };
-            let (service, addresses) = match kind {
-                ClientListener::Mqtt => ("MQTT", &settings.mqtt),
-                ClientListener::Mqtts => ("MQTT over TLS", &settings.mqtts),
-                ClientListener::Http => ("HTTP", &settings.http),
-                ClientListener::Https => ("HTTPS", &settings.https),
+            let (service, addresses, open) = match kind {
+                ClientListener::Mqtt => ("MQTT", &settings.mqtt, &connections.mqtt),
+                ClientListener::Mqtts => ("MQTT over TLS", &settings.mqtts, &connections.mqtts),
+                ClientListener::Http => ("HTTP", &settings.http, &connections.http),
+                ClientListener::Https => ("HTTPS", &settings.https, &connections.https),
             };
-            listen_all(&*components.net, service, addresses, entrance)
+            listen_all(&*components.net, service, addresses, entrance, open)
         };
         Ok(Self {
             mqtt: opening(ClientListener::Mqtt).await?,
@@ -57,6 +63,7 @@ impl Listeners {
             https: opening(ClientListener::Https).await?,
             peer,
             peer_net,
+            connections: connections.clone(),
             certificates,
         })
     }
@@ -162,10 +169,12 @@ async fn listen_all(
     service: &'static str,
     addresses: &[Address],
     entrance: Entrance,
+    open: &Gauge,
 ) -> Result<Vec<Box<dyn Listener>>, RunError> {
-    let mut listeners = Vec::with_capacity(addresses.len());
+    let mut listeners: Vec<Box<dyn Listener>> = Vec::with_capacity(addresses.len());
     for address in addresses {
-        listeners.push(entrance.clone().guard(listen(net, service, address).await?));
+        let listener = entrance.clone().guard(listen(net, service, address).await?);
+        listeners.push(Box::new(CountedListener::new(listener, open.clone())));
     }
     Ok(listeners)
 }

@@ -9,6 +9,7 @@
 //! | [`feature`] | the feature level of the cluster: raised, and asked for |
 //! | [`status`], `first_status` | what a node tells about itself and its cluster |
 //! | [`members`] | who enters and leaves the cluster |
+//! | [`metrics`] | what is measured of it |
 //! | [`sessions`] | what sessions wait for |
 //! | [`peer_requests`] | what other nodes ask of this one |
 //! | this one | the door |
@@ -17,11 +18,13 @@ pub mod drain;
 pub mod feature;
 mod first_status;
 pub mod members;
+pub mod metrics;
 pub mod peer_requests;
 pub mod sessions;
 pub mod status;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +38,8 @@ use tokio::time::Instant;
 pub use crate::consensus::members::plan::Plan as MemberPlan;
 pub use crate::origin::{Completion, ProposeError, Reply};
 pub use crate::session::Connecting;
+use metrics::{ConnectionGauges, ReadCounts};
+use status::Windows;
 pub use status::{ClusterStatus, MemberRole, MemberStatus, NodeStatus};
 
 use crate::alarms::{AlarmKind, Alarms};
@@ -44,6 +49,7 @@ use crate::consensus::{Applied, Leadership, Replica};
 use crate::origin::{Origin, message};
 use crate::peer::{Lane, Peers};
 use crate::session::Registry;
+use crate::trace::{Watch, context};
 
 use self::drain::{Drain, DrainState};
 
@@ -83,6 +89,10 @@ pub struct ServiceSettings {
     pub drain_rate: u32,
     /// What this node tells about itself.
     pub identity: Identity,
+    /// Where everything the node keeps is.
+    pub data_dir: PathBuf,
+    /// Counts the connections of clients.
+    pub connections: ConnectionGauges,
 }
 
 /// A node's name and addresses.
@@ -116,6 +126,9 @@ struct Inner {
     turns: Mutex<BTreeMap<Bytes, Bytes>>,
     revision: watch::Receiver<u64>,
     heard: watch::Receiver<Option<Instant>>,
+    reads: ReadCounts,
+    windows: Windows,
+    started: Instant,
 }
 
 impl Service {
@@ -152,6 +165,9 @@ impl Service {
             turns: Mutex::default(),
             revision,
             heard,
+            reads: ReadCounts::default(),
+            windows: Windows::default(),
+            started: Instant::now(),
         }))
     }
 
@@ -173,6 +189,12 @@ impl Service {
         self.0.components.clock.now_us()
     }
 
+    /// What is told of single operations.
+    #[must_use]
+    pub fn watch(&self) -> &Watch {
+        self.0.origin.watch()
+    }
+
     /// Log time now, as far as this node can tell: it goes on while nothing is written. Microseconds since the epoch.
     #[must_use]
     pub fn log_time_us(&self) -> u64 {
@@ -192,7 +214,10 @@ impl Service {
         let command = command.into();
         let adds = matches!(command.operation, Operation::Put(_) | Operation::Event(_));
         match self.0.alarms.refusal().filter(|_| adds) {
-            Some(reason) => completion.complete(Err(ProposeError::Full(reason))),
+            Some(reason) => self
+                .0
+                .origin
+                .refuse(&command.operation, completion, ProposeError::Full(reason)),
             None => self.0.origin.propose(command, completion),
         }
     }
@@ -203,7 +228,7 @@ impl Service {
     /// Nothing happened, or it is not known whether.
     pub async fn write(&self, command: impl Into<Command>) -> Reply {
         let (completion, reply) = Completion::oneshot();
-        self.propose(command, completion);
+        self.propose(command, completion.beneath(context::current()));
         // A dropped completion answers, so the channel cannot be closed without one.
         reply
             .await
@@ -256,7 +281,20 @@ impl Service {
     /// # Errors
     /// It could not be had in time.
     pub async fn read(&self, consistency: Consistency) -> Result<StateView, ReadError> {
-        let deadline = Instant::now() + self.0.settings.read_timeout;
+        let begun = Instant::now();
+        let view = self.read_from(begun, consistency).await;
+        let ended = Instant::now();
+        self.0.reads.record(consistency, ended - begun, view.is_ok());
+        if let Some(parent) = context::current() {
+            let outcome = if view.is_ok() { "fresh" } else { "unavailable" };
+            self.watch()
+                .tell_part("wait until fresh", outcome, (begun, ended), parent);
+        }
+        view
+    }
+
+    async fn read_from(&self, begun: Instant, consistency: Consistency) -> Result<StateView, ReadError> {
+        let deadline = begun + self.0.settings.read_timeout;
         match consistency {
             Consistency::Local => {}
             Consistency::Linearizable => {
@@ -357,7 +395,7 @@ impl Service {
         }
         let leadership: Leadership = *self.0.replica.leadership().borrow();
         if leadership.leader.is_none() {
-            return Err("there is no leader with a quorum".to_owned());
+            return Err("there is no quorum: no leader is known".to_owned());
         }
         if self.0.alarms.is_raised(AlarmKind::NoQuorum) {
             return Err("this node has no contact with a leader that has a quorum".to_owned());

@@ -6,13 +6,16 @@ use std::time::Duration;
 use banyan_core::keyspace::member::{MemberGoal, MemberRow, TokenHash, TokenRow};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::Service;
 use super::first_status::FirstStatus;
 use crate::alarms::{ClusterAlarm, Vitals};
 use crate::consensus::replica::Member;
 use crate::consensus::wire;
+use crate::metrics::{Recorded, Window, process};
 use crate::peer::{Lane, PeerError};
+use crate::simulation;
 
 /// Kind of the control request that asks a node for its [`NodeStatus`] as JSON: what a version does not know of it is passed over,
 /// what it misses is as [`NodeStatus::default`] has it. Fields are added, and never change their meaning.
@@ -76,6 +79,16 @@ pub struct NodeStatus {
     pub log_appends: u64,
     /// As above.
     pub log_fsyncs: u64,
+    /// Commands of clients answered since the start, whatever became of them.
+    pub write_count: u64,
+    /// What 99 in 100 of them did not exceed lately, microseconds; `None` if there were none.
+    pub write_p99_us: Option<u64>,
+    /// What 99 in 100 syncs of the log did not exceed lately, microseconds; `None` if there were none.
+    pub log_fsync_p99_us: Option<u64>,
+    /// Memory of the process, bytes.
+    pub memory_bytes: Option<u64>,
+    /// Since when the process serves, seconds.
+    pub uptime_s: u64,
     /// Why it cannot serve, if it cannot.
     pub not_ready: Option<String>,
 }
@@ -139,6 +152,41 @@ pub struct ClusterStatus {
     pub tokens: Vec<(u64, bool)>,
 }
 
+/// How this node stands in its cluster, without asking anybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The cluster.
+    pub cluster_id: u64,
+    /// Who leads, if this node knows.
+    pub leader: Option<u64>,
+    /// The term.
+    pub term: u64,
+    /// `leader`, `follower`, `learner`, or `none` if it is no member.
+    pub role: &'static str,
+    /// Members that have a vote.
+    pub voters: usize,
+    /// Members that have none.
+    pub learners: usize,
+    /// Last log index known to be committed.
+    pub committed_index: u64,
+    /// Last log index applied.
+    pub applied_index: u64,
+    /// Why it cannot serve, if it cannot.
+    pub not_ready: Option<String>,
+}
+
+/// What was recorded lately of what nodes tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Windows {
+    writes: Window,
+    fsyncs: Window,
+}
+
+fn p99_us(window: &Window, recorded: &Recorded) -> Option<u64> {
+    let recent = window.recent(Instant::now(), recorded);
+    u64::try_from(recent.quantile(0.99)?.as_micros()).ok()
+}
+
 impl Service {
     /// This node, by its own account.
     #[must_use]
@@ -173,8 +221,48 @@ impl Service {
             gap_count: self.0.broker.gap_count(),
             log_appends: counters.appends,
             log_fsyncs: counters.fsyncs,
+            write_count: self.0.origin.counts().answered(),
+            write_p99_us: p99_us(&self.0.windows.writes, &self.0.origin.counts().client_times()),
+            log_fsync_p99_us: p99_us(&self.0.windows.fsyncs, &self.0.replica.log().times().fsync),
+            memory_bytes: self.memory_bytes(),
+            uptime_s: self.0.started.elapsed().as_secs(),
             not_ready: self.is_ready().err(),
         }
+    }
+
+    /// How this node stands.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let leadership = *self.0.replica.leadership().borrow();
+        let members = self.0.replica.members().borrow().to_vec();
+        let progress = self.0.replica.progress();
+        let own = members.iter().find(|member| member.node_id == self.node_id());
+        let voters = members.iter().filter(|member| member.voter).count();
+        Standing {
+            cluster_id: self.0.settings.identity.cluster_id,
+            leader: leadership.leader,
+            term: leadership.term,
+            role: match own {
+                _ if leadership.leader == Some(self.node_id()) => "leader",
+                Some(own) if own.voter => "follower",
+                Some(_) => "learner",
+                None => "none",
+            },
+            voters,
+            learners: members.len() - voters,
+            committed_index: progress.committed_index,
+            applied_index: progress.applied_index,
+            not_ready: self.is_ready().err(),
+        }
+    }
+
+    /// Memory of the process, bytes; `None` where there is no process.
+    #[must_use]
+    pub fn memory_bytes(&self) -> Option<u64> {
+        if simulation::is_active() {
+            return None;
+        }
+        process::resident_bytes()
     }
 
     /// The cluster: every member is asked, those that do not answer in time are shown without an account of their own.

@@ -375,6 +375,29 @@ pub static SYS_INTERVAL_S: Key = number(
     "sys_interval_s = 10",
     "Interval at which the topics beneath $SYS/broker are brought up to date, seconds; 0: there are none",
 );
+/// `slow_operation_ms`
+pub static SLOW_OPERATION_MS: Key = number(
+    "slow_operation_ms",
+    500,
+    (0, 3_600_000),
+    "slow_operation_ms = 500",
+    "Operations that take so long are logged, one line in 10 s, milliseconds; 0: none are",
+);
+/// `otlp_endpoint`
+pub static OTLP_ENDPOINT: Key = text(
+    "otlp_endpoint",
+    None,
+    r#"otlp_endpoint = "http://127.0.0.1:4318""#,
+    "OpenTelemetry collector that spans of requests are sent to, as OTLP over HTTP with JSON",
+);
+/// `trace_one_in`
+pub static TRACE_ONE_IN: Key = number(
+    "trace_one_in",
+    1_000,
+    (1, 1_000_000_000),
+    "trace_one_in = 1000",
+    "One request in so many is traced, if there is an `otlp_endpoint`; 1: all",
+);
 /// `outbound_bytes_max`
 pub static OUTBOUND_BYTES_MAX: Key = bytes(
     "outbound_bytes_max",
@@ -524,7 +547,7 @@ pub static LOG_FILTER: Key = text(
 );
 
 /// Every setting, in the order of `--help`.
-pub static KEYS: [&Key; 67] = [
+pub static KEYS: [&Key; 70] = [
     &DATA_DIR,
     &NODE_ID,
     &MQTT,
@@ -574,6 +597,9 @@ pub static KEYS: [&Key; 67] = [
     &RESPONSE_INFORMATION,
     &SERVER_REFERENCE,
     &SYS_INTERVAL_S,
+    &SLOW_OPERATION_MS,
+    &OTLP_ENDPOINT,
+    &TRACE_ONE_IN,
     &OUTBOUND_BYTES_MAX,
     &SESSION_EXPIRY_MAX_S,
     &MESSAGE_KEEP_BYTES,

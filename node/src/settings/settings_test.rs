@@ -326,6 +326,18 @@ fn origins_are_written_as_browsers_send_them() {
 }
 
 #[test]
+fn a_collector_is_reached_without_tls() {
+    let settings = settings("otlp_endpoint = \"http://collector:4318/\"\ntrace_one_in = 1");
+    assert_eq!(settings.otlp_endpoint.as_deref(), Some("http://collector:4318/"));
+    for wrong in ["https://collector:4318", "collector:4318", "http://", "http://a b"] {
+        assert_says(
+            &refused(&format!("otlp_endpoint = \"{wrong}\"")),
+            &[wrong, "http://127.0.0.1:4318"],
+        );
+    }
+}
+
+#[test]
 fn others_must_be_able_to_connect() {
     assert_says(
         &refused("peer = \"0.0.0.0:7400\"\ninsecure_peers = true"),

@@ -47,6 +47,7 @@ impl Validation<'_> {
         let [mqtt, mqtts, http, https] = listeners.map(|(_, addresses)| addresses);
         let (entry, node_id) = self.entry(peer_advertise.as_ref());
         let (heartbeat_ms, election_timeout_min_ms, election_timeout_max_ms) = self.election();
+        let otlp_endpoint = self.otlp_endpoint();
         let log_filter = self.log_filter();
 
         let draft = match (data_dir, peer, peer_advertise) {
@@ -95,6 +96,9 @@ impl Validation<'_> {
                     response_information: self.values.text(&keys::RESPONSE_INFORMATION).map(str::to_owned),
                     server_reference: self.values.text(&keys::SERVER_REFERENCE).map(str::to_owned),
                     sys_interval_s: self.number(&keys::SYS_INTERVAL_S),
+                    slow_operation_ms: self.number(&keys::SLOW_OPERATION_MS),
+                    otlp_endpoint,
+                    trace_one_in: self.number(&keys::TRACE_ONE_IN),
                     outbound_bytes_max: self.number(&keys::OUTBOUND_BYTES_MAX) as usize,
                     session_expiry_max_s: self.number(&keys::SESSION_EXPIRY_MAX_S) as u32,
                     message_keep_bytes: self.number(&keys::MESSAGE_KEEP_BYTES),
@@ -138,6 +142,19 @@ impl Validation<'_> {
     /// A number whose range the table bounds to the type it is cast to (a test checks the table).
     fn number(&self, key: &Key) -> u64 {
         self.values.number(key).unwrap_or_default()
+    }
+
+    fn otlp_endpoint(&mut self) -> Option<String> {
+        let endpoint = self.values.text(&keys::OTLP_ENDPOINT)?.to_owned();
+        let host = endpoint.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+        if host.is_none_or(|host| host.is_empty() || host.contains(char::is_whitespace)) {
+            let message = format!(
+                "`otlp_endpoint` is `{endpoint}`; write where a collector takes OTLP over HTTP, without TLS: {}",
+                keys::OTLP_ENDPOINT.example
+            );
+            self.problem(&keys::OTLP_ENDPOINT, message);
+        }
+        Some(endpoint)
     }
 
     fn data_dir(&mut self) -> Option<PathBuf> {

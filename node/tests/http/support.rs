@@ -45,6 +45,13 @@ impl Node {
         node
     }
 
+    /// A node alone with other settings, once it serves.
+    pub(crate) fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+        let node = Self::member_with(&reserve(1), 0, change);
+        node.wait_until_ready();
+        node
+    }
+
     /// The nodes of a new cluster, once they serve.
     pub(crate) fn cluster<const N: usize>() -> [Self; N] {
         let ports = reserve(N);
@@ -60,11 +67,15 @@ impl Node {
 
     /// Starts the member whose peers listen at one of `ports`.
     fn member(ports: &Arc<[ReservedPort]>, at: usize) -> Self {
+        Self::member_with(ports, at, |_| {})
+    }
+
+    fn member_with(ports: &Arc<[ReservedPort]>, at: usize, change: impl FnOnce(&mut Settings)) -> Self {
         let data = tempfile::tempdir().unwrap();
         let any_port = Address::parse("127.0.0.1:0").unwrap();
         let members = members(ports);
         let Member { node_id, address: peer } = members[at].clone();
-        let settings = Settings {
+        let mut settings = Settings {
             mqtt: vec![any_port.clone()],
             http: vec![any_port],
             peer: peer.clone(),
@@ -73,6 +84,7 @@ impl Node {
             disk_reserve_bytes: 0,
             ..Settings::defaults(node_id, data.path())
         };
+        change(&mut settings);
         let components = Components {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
@@ -134,6 +146,11 @@ impl Node {
             headers: parts.headers,
             body: bytes,
         }
+    }
+
+    /// Where it serves MQTT.
+    pub(crate) fn mqtt(&self) -> std::net::SocketAddr {
+        self.server.as_ref().unwrap().mqtt_addresses()[0]
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {

@@ -262,7 +262,7 @@ async fn start(id: u64, address: &str, log: MemoryLog, machine: Machine) -> Node
         enable_pre_vote: Some(true),
         ..Config::default()
     };
-    let network = NetworkFactory::new(peers(id), Arc::default());
+    let network = NetworkFactory::new(peers(id), Arc::default(), Arc::default());
     let config = Arc::new(config.validate().unwrap());
     let raft = Raft::new(id, config, network, log.clone(), machine.clone())
         .await
@@ -476,7 +476,7 @@ impl PeerHandler for Holding {
 
 async fn client_of(follower: Holding) -> RaftClient {
     let (address, _stop) = listen(2, "127.0.0.1:0", Arc::new(follower)).await;
-    NetworkFactory::new(peers(1), Arc::default())
+    NetworkFactory::new(peers(1), Arc::default(), Arc::default())
         .new_client(2, &BasicNode::new(address))
         .await
 }
@@ -756,7 +756,7 @@ async fn a_sender_goes_on_where_it_was() {
     let attempts = Arc::clone(&follower.0);
     let (address, _stop) = listen(2, "127.0.0.1:0", Arc::new(follower)).await;
     let unfinished = Arc::new(Unfinished::default());
-    let mut factory = NetworkFactory::new(peers(1), Arc::clone(&unfinished));
+    let mut factory = NetworkFactory::new(peers(1), Arc::clone(&unfinished), Arc::default());
     let mut client = factory.new_client(2, &BasicNode::new(address)).await;
     let store = MemoryStore::new();
     let large = |key: u8| (Bytes::copy_from_slice(&[key]), Some(vec![key; 1_500_000].into()));

@@ -58,11 +58,12 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub use error::LogError;
 pub use latency::SyncLatency;
 pub use record::{EntryId, EntryKind, LogEntry, is_record};
-pub use shared::{Completion, LogCounters, OnFatal};
+pub use shared::{Completion, LogCounters, LogTimes, OnFatal};
 pub use vote::Vote;
 
 use latency::SyncTimes;
@@ -240,7 +241,12 @@ impl Log {
             let mut state = self.shared.state.lock();
             state.check()?;
             state.append(&entries)?;
-            state.queue.push(Op::Append { entries, completion });
+            let called = Instant::now();
+            state.queue.push(Op::Append {
+                entries,
+                called,
+                completion,
+            });
         }
         self.shared.counters.add_append();
         self.wake();
@@ -390,6 +396,11 @@ impl Log {
     /// How long syncs have taken in the last seconds; `None` if there was none.
     pub fn sync_latency(&self) -> Option<SyncLatency> {
         self.shared.syncs.read()
+    }
+
+    /// How long it has taken.
+    pub fn times(&self) -> LogTimes {
+        self.shared.counters.times()
     }
 
     /// Writes all that is queued, leaves an exact mark, stops the writer and unlocks the directory. Blocks meanwhile.

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::error::LogError;
 use super::index::Index;
 use super::latency::SyncTimes;
 use super::record::{EntryId, LogEntry};
 use super::vote::Vote;
+use crate::metrics::{Histogram, Recorded};
 
 /// Called once, from the writer, when what was asked is durable or has failed.
 pub type Completion = Box<dyn FnOnce(Result<(), LogError>) + Send>;
@@ -26,6 +28,7 @@ const CACHED_ENTRY_BYTES: usize = 96;
 pub(super) enum Op {
     Append {
         entries: Vec<LogEntry>,
+        called: Instant,
         completion: Completion,
     },
     Truncate(Option<EntryId>),
@@ -324,6 +327,17 @@ pub(super) struct Counters {
     fsyncs: AtomicU64,
     entries: AtomicU64,
     bytes: AtomicU64,
+    pub(super) fsync_times: Histogram,
+    pub(super) append_times: Histogram,
+}
+
+/// How long a log has taken for what it has done since it was opened.
+#[derive(Clone, Debug, Default)]
+pub struct LogTimes {
+    /// Syncs of segments.
+    pub fsync: Recorded,
+    /// From the call of append until what was appended is synced.
+    pub append: Recorded,
 }
 
 /// What a log has done since it was opened.
@@ -355,6 +369,13 @@ impl Counters {
 
     pub(super) fn add_fsyncs(&self, count: u64) {
         self.fsyncs.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn times(&self) -> LogTimes {
+        LogTimes {
+            fsync: self.fsync_times.read(),
+            append: self.append_times.read(),
+        }
     }
 
     pub(super) fn read(&self) -> LogCounters {

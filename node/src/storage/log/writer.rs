@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use banyan_core::planted::{Bug, planted};
+use tokio::time::Instant;
 
 use super::error::{IoContext, LogError};
 use super::index::{IndexedSegment, Place};
@@ -78,6 +79,8 @@ pub(super) struct BatchBuffer {
     records: Vec<Buffered>,
     /// To be completed once the batch is synced.
     completions: Vec<Completion>,
+    /// When the appends in it were called for.
+    called: Vec<Instant>,
     /// Whether the batch is to be written even without a record.
     header_due: bool,
     /// Whether `committed` differs from what was written last.
@@ -140,9 +143,16 @@ impl Writer {
     /// On failure the completion of `op` is among the buffer's.
     fn carry_out(&mut self, op: Op) -> Result<(), LogError> {
         match op {
-            Op::Append { entries, completion } => {
+            Op::Append {
+                entries,
+                called,
+                completion,
+            } => {
                 let result = entries.iter().try_for_each(|entry| self.append(entry));
                 self.buffer.completions.push(completion);
+                if !entries.is_empty() {
+                    self.buffer.called.push(called);
+                }
                 result
             }
             Op::Truncate(after) => self.truncate(after),
@@ -300,7 +310,9 @@ impl Writer {
         if self.settings.timed {
             self.shared.syncs.begin();
         }
+        let begun = Instant::now();
         let synced = self.active.file.sync().context("sync", &self.active.path);
+        self.shared.counters.fsync_times.record(begun.elapsed());
         if self.settings.timed {
             self.shared.syncs.end();
         }
@@ -336,6 +348,11 @@ impl Writer {
     }
 
     fn complete(&mut self) {
+        let now = Instant::now();
+        for called in self.buffer.called.drain(..) {
+            let took = now.saturating_duration_since(called);
+            self.shared.counters.append_times.record(took);
+        }
         for completion in self.buffer.completions.drain(..) {
             completion(Ok(()));
         }
