@@ -112,6 +112,7 @@ fn row(member: &Member) -> [String; 13] {
 fn state(member: &Member) -> String {
     match (&member.not_ready, member.reachable) {
         (_, false) => "unreachable".to_owned(),
+        (Some(reason), true) if reason.starts_with("drain") => reason.clone(),
         (Some(reason), true) => format!("not ready: {reason}"),
         (None, true) => "ready".to_owned(),
     }
