@@ -156,6 +156,7 @@ fn line(drain: &Drain) -> String {
             let leads = if drain.leader { ", still leads" } else { "" };
             let streams = match drain.streams {
                 0 => String::new(),
+                1 => ", 1 stream left".to_owned(),
                 count => format!(", {count} streams left"),
             };
             format!(
@@ -232,7 +233,7 @@ mod tests {
     fn one_line_tells_where_it_is() {
         assert_eq!(
             line(&drain("draining")),
-            "node 2 drains: 1001 clients left at 500/s, 1 streams left, still leads"
+            "node 2 drains: 1001 clients left at 500/s, 1 stream left, still leads"
         );
         assert_eq!(line(&drain("ready-to-stop")), "node 2 is drained: ready to stop");
         assert_eq!(line(&drain("serving")), "node 2 serves, 1001 clients");

@@ -125,6 +125,8 @@ fn row(member: &Member, committed: Option<u64>) -> [String; 14] {
 fn state(member: &Member) -> &'static str {
     match (&member.not_ready, member.reachable) {
         (_, false) => "unreachable",
+        (Some(reason), true) if reason.starts_with("drained") => "drained",
+        (Some(reason), true) if reason.starts_with("draining") => "draining",
         (Some(_), true) => "not ready",
         (None, true) => "ready",
     }

@@ -71,12 +71,12 @@ impl From<DrainError> for Failure {
         match &error {
             DrainError::NotAMember(_) => Self::new(
                 ProblemKind::MemberNotFound,
-                format!("{error}. The members are at GET /v1/cluster/members."),
+                "The members are at GET /v1/cluster/members, and in banyanctl status.",
             ),
             DrainError::Unreachable(..) => Self::unavailable(&error.to_string()),
             DrainError::Refused(_) => Self::new(
                 ProblemKind::UnsafeChange,
-                format!("{error}. Bring the others back first; force=true drains all the same."),
+                format!("{error}. Bring the others back first, or drain it with force all the same."),
             ),
         }
     }

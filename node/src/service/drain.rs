@@ -411,7 +411,10 @@ impl Service {
     fn begin_drain(&self, options: DrainOptions, without: &Without) {
         let mut begun = None;
         self.0.drain.state.send_modify(|state| match state {
-            Some(draining) => draining.options = options,
+            Some(draining) => {
+                let rate = options.rate.or(draining.options.rate);
+                draining.options = DrainOptions { rate, ..options };
+            }
             None => {
                 let number = self.random();
                 begun = Some(number);
