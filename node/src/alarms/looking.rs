@@ -166,6 +166,7 @@ impl Looking {
                     node_id: member.node_id,
                     sync: vitals.sync,
                     is_low: vitals.disk.is_some_and(|disk| disk.is_low),
+                    is_draining: vitals.is_draining,
                 })
             })
             .collect();

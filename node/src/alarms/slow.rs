@@ -13,6 +13,7 @@ pub(super) struct Candidate {
     pub(super) node_id: u64,
     pub(super) sync: Option<SyncTime>,
     pub(super) is_low: bool,
+    pub(super) is_draining: bool,
 }
 
 /// Whether syncs that take so long make a disk slow.
@@ -23,7 +24,9 @@ pub(super) fn is_slow(sync: Option<SyncTime>, bound: Duration) -> bool {
 /// To whom a leader hands over whose syncs take `own`: the voter whose disk is fastest, if it is healthy and much faster. None
 /// of whose disk nothing is known.
 pub(super) fn heir(own: SyncTime, bound: Duration, candidates: &[Candidate]) -> Option<(u64, SyncTime)> {
-    let healthy = candidates.iter().filter(|candidate| !candidate.is_low);
+    let healthy = candidates
+        .iter()
+        .filter(|candidate| !candidate.is_low && !candidate.is_draining);
     let timed = healthy.filter_map(|candidate| Some((candidate.node_id, candidate.sync?)));
     timed
         .filter(|(_, sync)| !is_slow(Some(*sync), bound / 2) && sync.median_us <= own.median_us / FASTER)
@@ -59,6 +62,7 @@ mod tests {
             node_id,
             sync: Some(sync(median_ms)),
             is_low: false,
+            is_draining: false,
         }
     }
 
@@ -87,6 +91,10 @@ mod tests {
             sync: None,
             ..candidate(3, 1)
         };
-        assert_eq!(to(&[low, silent]), None);
+        let draining = Candidate {
+            is_draining: true,
+            ..candidate(4, 1)
+        };
+        assert_eq!(to(&[low, silent, draining]), None);
     }
 }

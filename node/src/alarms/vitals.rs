@@ -30,6 +30,8 @@ pub struct Vitals {
     pub disk: Option<DiskSpace>,
     /// What syncs of its log take, if there were any lately.
     pub sync: Option<SyncTime>,
+    /// It is being emptied, to be stopped: it should not lead.
+    pub is_draining: bool,
     /// The alarms it has raised.
     pub(super) alarms: Vec<AlarmRow>,
 }

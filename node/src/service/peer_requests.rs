@@ -107,8 +107,13 @@ impl PeerHandler for PeerRequests {
                 }))
             }
             VITALS_REQUEST => {
-                let vitals = self.alarms.vitals().encode();
-                Box::pin(std::future::ready(vitals.map_err(|error| error.to_string())))
+                let mut vitals = self.alarms.vitals();
+                vitals.is_draining = self
+                    .service
+                    .get()
+                    .is_some_and(|(service, _)| service.drain().is_draining());
+                let encoded = vitals.encode().map_err(|error| error.to_string());
+                Box::pin(std::future::ready(encoded))
             }
             DIVERGED_REQUEST => {
                 self.alarms.on_diverged(from, &body);

@@ -252,7 +252,7 @@ fn disks_run_full_under_load() {
             ms(begun),
             wait_for_alarm(&cluster, 0, "disk-space", 2)
         );
-        let status = cluster.wait_for_end(2);
+        let status = cluster.wait_for_end_within(2, PATIENCE);
         println!("node 3 ended after {} ms with {status}", ms(begun));
         assert_eq!(status.code(), Some(3), "{status}");
         load.wait_for(&load.acknowledged, 500);

@@ -315,7 +315,12 @@ impl Cluster {
 
     /// Waits until node `index` has ended by itself.
     pub fn wait_for_end(&self, index: usize) -> ExitStatus {
-        let status = wait::until(&format!("end of node {}", self.id(index)), STOP_TIMEOUT, || {
+        self.wait_for_end_within(index, STOP_TIMEOUT)
+    }
+
+    /// Waits until node `index` has ended by itself.
+    pub fn wait_for_end_within(&self, index: usize, timeout: Duration) -> ExitStatus {
+        let status = wait::until(&format!("end of node {}", self.id(index)), timeout, || {
             self.child(index)
                 .as_mut()
                 .expect("the node was started")
