@@ -12,6 +12,7 @@
 //! | [`intake`] | the leader's end of the origin streams: from batches to log entries |
 //! | [`housekeeping`] | what the leader does as time passes |
 //! | [`members`] | who may enter and leave, and the leader's steps towards that |
+//! | `standing` | whether nodes have what they once had |
 //! | [`read_index`] | linearizable reads on any node |
 //! | [`replica`] | all of it together: this node's copy of the shard |
 //! | [`runtime`] | the tasks, time and chance that openraft is given |
@@ -30,6 +31,7 @@ pub mod read_index;
 pub mod replica;
 pub mod runtime;
 pub mod snapshot;
+mod standing;
 pub mod state_machine;
 pub mod types;
 pub mod unfinished;
