@@ -39,6 +39,8 @@ pub enum Bug {
     P17,
     /// Entries count for the quorum before they are on disk.
     P19,
+    /// A node that has lost its data is let in again under its id.
+    P20,
     /// A sync that failed is tried again.
     P21,
     /// A will is published although its client has taken its leave or come back.
@@ -47,6 +49,8 @@ pub enum Bug {
     P24,
     /// A batch that its origin sends again is applied again.
     P25,
+    /// Whoever installs a snapshot counts with the members that it knew before.
+    P26,
     /// A request to another node has no deadline.
     P28,
     /// A batch is applied after its deadline.

@@ -22,6 +22,13 @@ pub enum FatalError {
     /// The cluster has gone on to what this node does not know.
     #[error("{0}")]
     Level(#[from] UnknownLevel),
+    /// The cluster knows this node with data, and it has none.
+    #[error(
+        "the data of node {0} is gone: it has been a member, and has forgotten what it acknowledged. Bring the data back; or \
+         remove the member (`banyanctl member remove {0}`) and let this machine enter with an empty data directory, a join \
+         token and without `node_id`"
+    )]
+    DataGone(u64),
     /// Consensus stopped.
     #[error("consensus stopped: {0}")]
     Consensus(String),

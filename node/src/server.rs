@@ -110,7 +110,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(_) => 2,
-            Self::Refused(_) | Self::Removed { .. } => 4,
+            Self::Refused(_) | Self::Removed { .. } | Self::Fatal(FatalError::DataGone(_)) => 4,
             Self::Open(ReplicaOpenError::Consensus(_))
             | Self::Listen { .. }
             | Self::Tracing(_)

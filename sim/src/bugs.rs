@@ -173,6 +173,15 @@ pub const BUGS: &[PlantedBug] = &[
         needs: &[],
     },
     PlantedBug {
+        id: "P20",
+        bug: Bug::P20,
+        what: "a node that has lost its data is let in again under its id",
+        // That it takes part is seen before anything comes of it.
+        invariants: &["I-45"],
+        budget: 50,
+        needs: &[Class::Lost],
+    },
+    PlantedBug {
         id: "P21",
         bug: Bug::P21,
         what: "a sync that failed is tried again",
@@ -204,6 +213,15 @@ pub const BUGS: &[PlantedBug] = &[
         invariants: &["I-14"],
         budget: 100,
         needs: &[Class::Partition],
+    },
+    PlantedBug {
+        id: "P26",
+        bug: Bug::P26,
+        what: "whoever installs a snapshot counts with the members that it knew before",
+        // Between two looks it may have been elected, or have committed, by a majority of its own.
+        invariants: &["membership", "I-4", "I-3", "I-1"],
+        budget: 100,
+        needs: &[Class::Churn],
     },
     PlantedBug {
         id: "P28",

@@ -186,7 +186,21 @@ fn coverage(run: &Run<'_>, trace: &[Line]) -> Seen {
     coverage.add(seen::RARE, run.rare.rare);
     coverage.add(seen::REPEATS, run.rare.repeats);
     coverage.add(seen::FAILPOINTS, run.cluster.counters().failpoints);
-    coverage.add(seen::REFUSED_CORRUPTIONS, run.cluster.counters().refusals);
+    let counters = run.cluster.counters();
+    coverage.add(seen::REFUSED_CORRUPTIONS, counters.refusals);
+    coverage.add(seen::JOINT_CRASHES, counters.joint_crashes);
+    coverage.add(seen::TRANSFERS, counters.transfers);
+    coverage.add(seen::ELECTIONS, counters.elections);
+    coverage.add(seen::BLANK_RETURNS, counters.blank_returns);
+    // The first snapshot of a node that came later is what it begins with.
+    let later = (run.config.plan.node_count + 1..).take(run.config.plan.spare_count() as usize);
+    let began = later.filter(|id| {
+        let place = format!("n{id}");
+        trace
+            .iter()
+            .any(|line| line.place == place && line.text.contains("installed a snapshot"))
+    });
+    coverage.add(seen::SNAPSHOT_BEGINNINGS, began.count() as u64);
     coverage
 }
 
@@ -213,6 +227,7 @@ impl<'a> Run<'a> {
         let settings = ClusterSettings {
             seed: plan.seed,
             node_count: plan.node_count,
+            spare_count: plan.spare_count(),
             latency: plan.latency,
             knobs: plan.knobs,
         };
@@ -313,7 +328,19 @@ impl<'a> Run<'a> {
     }
 
     fn observe(&mut self) -> Result<(), Violation> {
-        let nodes = observe::nodes(&self.cluster);
+        let mut nodes = observe::nodes(&self.cluster);
+        let wiped = self.faults.atlas().wiped();
+        let back = nodes
+            .iter()
+            .find(|node| wiped.contains(&node.node) && node.last_log.index > 0);
+        if let Some(back) = back {
+            let message = format!(
+                "node {} has lost its data, and takes part again: its log ends at {}",
+                back.node, back.last_log
+            );
+            return Err(self.violation("I-45", message));
+        }
+        nodes.retain(|node| !wiped.contains(&node.node));
         let disks = match self.looks.is_multiple_of(DISKS_EVERY) {
             true => observe::disks(&self.cluster),
             false => Vec::new(),
@@ -342,7 +369,7 @@ impl<'a> Run<'a> {
             nodes: &nodes,
             disks: &disks,
             snapshots: &snapshots,
-            voters: &self.settings.voters,
+            memberships: self.cluster.memberships().all(),
         };
         self.checker.observe(&observation)
     }

@@ -58,6 +58,23 @@ pub const SCENARIOS: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "members",
+        about: "members come and go while nodes lose power and reach each other badly",
+        turn: |plan| {
+            plan.classes = [
+                Class::Latency,
+                Class::Partition,
+                Class::OneWay,
+                Class::Crash,
+                Class::Torn,
+                Class::Lost,
+                Class::Churn,
+                Class::Knobs,
+            ]
+            .into();
+        },
+    },
+    Scenario {
         name: "disks",
         about: "disks fail, are slow, and lose bits",
         turn: |plan| {

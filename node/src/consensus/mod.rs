@@ -13,6 +13,7 @@
 //! | [`housekeeping`] | what the leader does as time passes |
 //! | [`members`] | who may enter and leave, and the leader's steps towards that |
 //! | [`observe`] | what a replica counts, and tells when it is asked |
+//! | `standing` | whether nodes have what they once had |
 //! | [`read_index`] | linearizable reads on any node |
 //! | [`replica`] | all of it together: this node's copy of the shard |
 //! | [`runtime`] | the tasks, time and chance that openraft is given |
@@ -32,6 +33,7 @@ pub mod read_index;
 pub mod replica;
 pub mod runtime;
 pub mod snapshot;
+mod standing;
 pub mod state_machine;
 pub mod types;
 pub mod unfinished;

@@ -29,12 +29,13 @@ use super::log_store::{LogHandle, LogStore, to_entry_id};
 use super::network::NetworkFactory;
 use super::observe::ReplicaCounts;
 use super::read_index::{ReadIndex, ReadIndexError};
+use super::standing::ReplicaStanding;
 use super::state_machine::{Applied, ApplyObserver, SharedState, StateMachine};
 use super::types::{LogId, NodeId, TypeConfig};
 use crate::changes::ChangeRing;
 use crate::components::Components;
 use crate::fatal::{Fatal, FatalError};
-use crate::peer::{Lane, Peers};
+use crate::peer::{Lane, Peers, Standing};
 use crate::storage::log::{EntryId, LogError, LogSettings, Vote};
 use crate::storage::lsm::LsmOpenError;
 
@@ -159,6 +160,7 @@ pub struct Replica {
     raft: Raft<TypeConfig, StateMachine>,
     pub(super) shared: Arc<SharedState>,
     log: LogHandle,
+    standing: Arc<ReplicaStanding>,
     read_index: ReadIndex,
     submissions: mpsc::UnboundedSender<Submission>,
     leadership: watch::Receiver<Leadership>,
@@ -225,6 +227,14 @@ impl Replica {
             settings.feature_level_max,
             fatal.clone(),
         );
+        let standing = Arc::new(ReplicaStanding {
+            node_id: settings.node_id,
+            shared: Arc::clone(&shared),
+            log: log.clone(),
+            fatal: fatal.clone(),
+        });
+        // Before Raft starts, since it connects to others.
+        peers.set_standing(Arc::clone(&standing) as _);
         // Before Raft starts, since committed entries are applied again while it does.
         let _ = shared.observer.set(observer);
         let machine = StateMachine::new(Arc::clone(&shared), log.clone())
@@ -278,6 +288,7 @@ impl Replica {
             raft,
             shared,
             log,
+            standing,
             read_index,
             submissions,
             leadership,
@@ -364,6 +375,18 @@ impl Replica {
         let applied = *self.shared.applied().borrow();
         let since_us = u64::try_from(applied.at.elapsed().as_micros()).unwrap_or(u64::MAX);
         applied.log_time_us.saturating_add(since_us)
+    }
+
+    /// Whether nodes have what they once had.
+    #[must_use]
+    pub fn standing(&self) -> &dyn Standing {
+        &*self.standing
+    }
+
+    /// Whether more is on this node's disk than the members that it was started with.
+    #[must_use]
+    pub fn has_data(&self) -> bool {
+        self.standing.has_data()
     }
 
     /// Follows who leads.

@@ -408,6 +408,10 @@ impl Driver {
         let Some(leader) = self.leadership.borrow().leader else {
             return;
         };
+        // Who has an origin is known to have had data: the next tick asks again.
+        if !self.replica.has_data() {
+            return;
+        }
         self.opening_since = Some(now);
         let (node_id, nonce) = (self.replica.node_id(), self.stream.nonce());
         if leader == node_id {

@@ -5,7 +5,8 @@
 //!
 //! Hello (33 bytes): magic `BNYN`, lowest protocol version u16, cluster id u64, own node id u64, node id wanted u64 (0 = any),
 //! purpose u8 (a lane, 254 to join, 255 to ask who is there), highest protocol version u16. Welcome: node id u64, version u16 that the connection has. Refusal: kind = [`Refusal`],
-//! body = text.
+//! body = text. The kind of a
+//! hello or a welcome is 1 if its sender holds nothing yet, otherwise 0 ([`Standing`](super::Standing)).
 //!
 //! Both sides speak a range of versions, and a connection has the highest that both know. The programs that knew version 1 alone
 //! wrote 0 for the highest, and take a welcome of 8 bytes only: they get one. So nodes of two versions that follow each other
@@ -19,6 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Lane;
 use super::frame::{FRAME_HEADER_BYTES, Frame, FrameError, FrameType};
+use super::standing::Standing;
 use crate::net::BoxStream;
 
 /// Versions of everything that travels between nodes, of which this program speaks all.
@@ -63,6 +65,9 @@ impl Purpose {
     }
 }
 
+/// The kind of a hello or welcome of a node that holds nothing yet.
+const BLANK: u8 = 1;
+
 /// Why a node refuses a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -87,10 +92,13 @@ pub enum Refusal {
     /// The opener was removed from the cluster.
     #[error("the node was removed from the cluster")]
     Removed,
+    /// The opener holds nothing, and has taken part in the cluster.
+    #[error("the cluster knows this node, and its data is gone; it must join again under a new id")]
+    DataGone,
 }
 
 impl Refusal {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::NotAHello,
         Self::Version,
         Self::Cluster,
@@ -98,6 +106,7 @@ impl Refusal {
         Self::Oneself,
         Self::TooMany,
         Self::Removed,
+        Self::DataGone,
     ];
 
     fn code(self) -> u8 {
@@ -121,6 +130,11 @@ pub(crate) enum HandshakeError {
     Frame(#[from] FrameError),
     #[error("{0}")]
     Refused(Refusal),
+    /// The other side holds nothing, and has taken part in the cluster.
+    #[error(
+        "the data of node {0} is gone; it must not take part under its id: remove it, and let it join under a new one"
+    )]
+    DataGone(u64),
     #[error("the other side does not speak the peer protocol")]
     Unexpected,
 }
@@ -188,13 +202,30 @@ fn settle(theirs: RangeInclusive<u16>, ours: &RangeInclusive<u16>) -> Option<u16
 ///
 /// # Errors
 /// The connection broke, or is refused. The caller sets the deadline.
-pub(crate) async fn open(stream: &mut BoxStream, buffer: &mut BytesMut, hello: &Hello) -> Result<u64, HandshakeError> {
-    write(stream, &hello.encode()).await?;
+pub(crate) async fn open(
+    stream: &mut BoxStream,
+    buffer: &mut BytesMut,
+    hello: &Hello,
+    standing: &dyn Standing,
+) -> Result<u64, HandshakeError> {
+    let mut said = hello.encode();
+    said.kind = u8::from(standing.is_blank());
+    write(stream, &said).await?;
     let frame = read(stream, buffer).await?;
     match frame.frame_type {
-        FrameType::Welcome => welcomed(&frame.body).ok_or(HandshakeError::Unexpected),
+        FrameType::Welcome => {
+            let node_id = welcomed(&frame.body).ok_or(HandshakeError::Unexpected)?;
+            match frame.kind == BLANK && standing.has_taken_part(node_id) {
+                true => Err(HandshakeError::DataGone(node_id)),
+                false => Ok(node_id),
+            }
+        }
         FrameType::Refusal => {
-            Err(Refusal::from_code(frame.kind).map_or(HandshakeError::Unexpected, HandshakeError::Refused))
+            let refusal = Refusal::from_code(frame.kind);
+            if refusal == Some(Refusal::DataGone) {
+                standing.on_data_gone();
+            }
+            Err(refusal.map_or(HandshakeError::Unexpected, HandshakeError::Refused))
         }
         _ => Err(HandshakeError::Unexpected),
     }
@@ -221,9 +252,14 @@ pub(crate) async fn answer(
     cluster_id: u64,
     full: bool,
     is_removed: impl FnOnce(u64) -> bool,
+    standing: &dyn Standing,
 ) -> Result<Hello, HandshakeError> {
+    let mut is_blank = false;
     let hello = match read(stream, buffer).await {
-        Ok(frame) => Hello::decode(&frame),
+        Ok(frame) => {
+            is_blank = frame.kind == BLANK;
+            Hello::decode(&frame)
+        }
         Err(HandshakeError::Frame(_)) => Err(Refusal::NotAHello),
         Err(error) => return Err(error),
     };
@@ -232,6 +268,7 @@ pub(crate) async fn answer(
         hello if hello.to != 0 && hello.to != local => Err(Refusal::Node),
         hello if hello.from == local && hello.purpose != Purpose::Identify => Err(Refusal::Oneself),
         hello if is_removed(hello.from) => Err(Refusal::Removed),
+        hello if is_blank && standing.has_taken_part(hello.from) => Err(Refusal::DataGone),
         _ if full => Err(Refusal::TooMany),
         hello => Ok((hello, version)),
     });
@@ -242,7 +279,9 @@ pub(crate) async fn answer(
             if let Some(version) = version {
                 body.put_u16(version);
             }
-            write(stream, &Frame::new(FrameType::Welcome, body.freeze())).await?;
+            let mut welcome = Frame::new(FrameType::Welcome, body.freeze());
+            welcome.kind = u8::from(standing.is_blank());
+            write(stream, &welcome).await?;
             Ok(hello)
         }
         Err(refusal) => {
@@ -290,6 +329,8 @@ pub(crate) async fn read_bounded(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     const HELLO: Hello = Hello {
@@ -299,14 +340,43 @@ mod tests {
         purpose: Purpose::Lane(Lane::Append),
     };
 
+    /// A node that perhaps holds nothing, and knows nodes 1 and 2; and whether it was told that its data is gone.
+    #[derive(Default)]
+    struct Known {
+        is_blank: bool,
+        told: AtomicBool,
+    }
+
+    impl Standing for Known {
+        fn is_blank(&self) -> bool {
+            self.is_blank
+        }
+
+        fn has_taken_part(&self, node_id: u64) -> bool {
+            [1, 2].contains(&node_id)
+        }
+
+        fn on_data_gone(&self) {
+            self.told.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Runs both sides over a pipe and returns what each of them got.
     async fn shake(hello: Hello) -> (Result<u64, HandshakeError>, Result<Hello, HandshakeError>) {
+        shake_as(hello, &Known::default(), &Known::default()).await
+    }
+
+    async fn shake_as(
+        hello: Hello,
+        opener: &Known,
+        other: &Known,
+    ) -> (Result<u64, HandshakeError>, Result<Hello, HandshakeError>) {
         let (near, far) = tokio::io::duplex(4096);
         let (mut near, mut far): (BoxStream, BoxStream) = (Box::new(near), Box::new(far));
         let (mut near_buffer, mut far_buffer) = (BytesMut::new(), BytesMut::new());
         tokio::join!(
-            open(&mut near, &mut near_buffer, &hello),
-            answer(&mut far, &mut far_buffer, 2, 9, false, |node| node == 66)
+            open(&mut near, &mut near_buffer, &hello, opener),
+            answer(&mut far, &mut far_buffer, 2, 9, false, |node| node == 66, other)
         )
     }
 
@@ -348,6 +418,32 @@ mod tests {
             };
             assert_eq!(refusal_of(removed).await, Refusal::Removed);
         }
+    }
+
+    #[tokio::test]
+    async fn a_node_whose_data_is_gone_gets_no_connection() {
+        let blank = || Known {
+            is_blank: true,
+            ..Known::default()
+        };
+        // It opens one.
+        let gone = blank();
+        let (opened, answered) = shake_as(HELLO, &gone, &Known::default()).await;
+        assert!(
+            matches!(opened, Err(HandshakeError::Refused(Refusal::DataGone))),
+            "{opened:?}"
+        );
+        assert!(
+            matches!(answered, Err(HandshakeError::Refused(Refusal::DataGone))),
+            "{answered:?}"
+        );
+        assert!(gone.told.load(Ordering::Relaxed));
+        // One is opened to it.
+        let (opened, _) = shake_as(HELLO, &Known::default(), &blank()).await;
+        assert!(matches!(opened, Err(HandshakeError::DataGone(2))), "{opened:?}");
+        // A new one is welcome.
+        let new = Hello { from: 3, ..HELLO };
+        assert_eq!(shake_as(new, &blank(), &Known::default()).await.0.unwrap(), 2);
     }
 
     #[test]

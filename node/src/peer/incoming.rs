@@ -121,7 +121,15 @@ impl Incoming {
         let mut buffer = BytesMut::new();
         let full = self.connections.load(Ordering::Relaxed) > CONNECTIONS_MAX;
         let is_removed = |node| self.handler.is_removed(node);
-        let answered = handshake::answer(&mut stream, &mut buffer, self.local, self.cluster_id, full, is_removed);
+        let answered = handshake::answer(
+            &mut stream,
+            &mut buffer,
+            self.local,
+            self.cluster_id,
+            full,
+            is_removed,
+            self.handler.standing(),
+        );
         let hello = match tokio::time::timeout(HELLO_TIMEOUT, answered).await {
             Ok(hello) => hello?,
             Err(_) => return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),

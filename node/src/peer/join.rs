@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use super::PeerHandler;
 use super::frame::{FRAME_HEADER_BYTES, Frame, FrameType, Status};
 use super::handshake::{self, HandshakeError, Hello, Purpose, Refusal};
+use super::standing::Unproven;
 use crate::net::{BoxStream, Net};
 
 /// Largest question and answer.
@@ -52,7 +53,7 @@ pub async fn ask_to_join(
             to: 0,
             purpose: Purpose::Join,
         };
-        handshake::open(&mut stream, &mut buffer, &hello).await?;
+        handshake::open(&mut stream, &mut buffer, &hello, &Unproven).await?;
         let request = Frame {
             frame_type: FrameType::Request,
             kind: 0,

@@ -12,6 +12,7 @@
 //! | `outbox` | what waits to be written, bounded |
 //! | `connection` | reading and writing frames, noticing a dead peer |
 //! | `stream` | [`PeerStream`]: messages in order in both directions |
+//! | [`Standing`] | whether a node may speak for its id |
 //! | `outgoing` | connections to another node, reopened when they break |
 //! | `incoming` | [`serve`]: connections from other nodes |
 //! | `join` | [`ask_to_join`]: one question of a node that is no member yet |
@@ -28,11 +29,12 @@ mod outbox;
 mod outgoing;
 #[cfg(test)]
 mod peer_test;
+mod standing;
 mod stream;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use banyan_core::planted::{Bug, planted};
@@ -46,10 +48,12 @@ pub use self::frame::FrameError;
 pub use self::handshake::Refusal;
 pub use self::incoming::serve;
 pub use self::join::{JoinError, ask_to_join};
+pub use self::standing::Standing;
 pub(crate) use self::stream::STREAM_QUEUE_BYTES_MAX;
 pub use self::stream::{PeerStream, StreamReceiver, StreamSender};
 
 use self::outgoing::{Connection, Link, LinkContext};
+use self::standing::Unproven;
 use crate::components::Random;
 use crate::net::Net;
 use crate::simulation::{self, Site};
@@ -102,6 +106,11 @@ pub enum PeerError {
 
 /// What a node does with what other nodes send. Shared by all connections.
 pub trait PeerHandler: Send + Sync + 'static {
+    /// Who may open a connection.
+    fn standing(&self) -> &dyn Standing {
+        &Unproven
+    }
+
     /// Answers a request. The answer of `Err` reaches the asker as [`PeerError::Failed`].
     ///
     /// Requests of one connection run concurrently, up to a bound, on the task of the connection: what takes long must spawn.
@@ -165,6 +174,7 @@ impl Peers {
             net,
             random,
             removed: watch::Sender::new(false),
+            standing: OnceLock::new(),
         });
         Self(Arc::new(Inner {
             context,
@@ -182,6 +192,11 @@ impl Peers {
     #[must_use]
     pub fn removed(&self) -> watch::Receiver<bool> {
         self.0.context.removed.subscribe()
+    }
+
+    /// From now on, connections are opened by what `standing` says. To be called once, before the first is opened.
+    pub fn set_standing(&self, standing: Arc<dyn Standing>) {
+        let _ = self.0.context.standing.set(standing);
     }
 
     /// Says where `node` listens (`host:port`). A change closes what is open to the former address.

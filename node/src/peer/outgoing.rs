@@ -1,8 +1,8 @@
 //! Connections to another node, opened when first needed and reopened when they break.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +14,7 @@ use super::connection::{self, Liveness, Violation};
 use super::frame::{Frame, FrameType, Status};
 use super::handshake::{self, HandshakeError, Hello, Purpose, Refusal};
 use super::outbox::Outbox;
+use super::standing::{Standing, Unproven};
 use super::stream::{PeerStream, StreamTable};
 use super::{Lane, PeerError};
 use crate::components::Random;
@@ -39,6 +40,13 @@ pub(crate) struct LinkContext {
     pub(crate) random: Arc<dyn Random>,
     /// Whether another node said that this one was removed from the cluster.
     pub(crate) removed: watch::Sender<bool>,
+    pub(crate) standing: OnceLock<Arc<dyn Standing>>,
+}
+
+impl LinkContext {
+    fn standing(&self) -> &dyn Standing {
+        self.standing.get().map_or(&Unproven, |standing| &**standing)
+    }
 }
 
 /// The connection of one lane to one node, as it comes and goes.
@@ -146,7 +154,7 @@ async fn maintain(
                         tracing::warn!(peer = to, ?lane, address = target, %error, more, "cannot connect to a peer");
                     }
                     link.failed(error.to_string());
-                    if matches!(error, HandshakeError::Refused(_)) {
+                    if matches!(error, HandshakeError::Refused(_) | HandshakeError::DataGone(_)) {
                         BACKOFF_REFUSED
                     } else {
                         backoff
@@ -206,7 +214,7 @@ async fn connect(
     let connect = async {
         let mut stream = context.net.connect(address).await?;
         let mut buffer = BytesMut::new();
-        let node = handshake::open(&mut stream, &mut buffer, hello).await?;
+        let node = handshake::open(&mut stream, &mut buffer, hello, context.standing()).await?;
         Ok((stream, buffer, node))
     };
     let connected = match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {

@@ -27,7 +27,7 @@ use super::status::{ClusterStatus, MemberRole, MemberStatus, NodeStatus};
 use crate::broker::Outbox;
 use crate::peer::{Lane, PeerError};
 
-/// Kind of the control request by which a node is asked to drain: a [`DrainOrder`] as JSON, answered by a [`DrainAnswer`].
+/// Kind of the control request by which a node is asked to drain: a [`DrainOrder`] as JSON, answered by a `DrainAnswer`.
 pub const DRAIN_REQUEST: u8 = 0x51;
 /// Time for another node's answer: it asks all members first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

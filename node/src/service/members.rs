@@ -235,9 +235,9 @@ impl Service {
     /// Whether node `from` may begin this cluster with the others: not if it has lived in it before, and has lost its data. It
     /// would not know whom it voted for.
     fn may_begin(&self, from: u64) -> JoinAnswer {
-        match self.local_view().origin(from) {
-            None => JoinAnswer::Accepted,
-            Some(_) => {
+        match self.0.replica.standing().has_taken_part(from) {
+            false => JoinAnswer::Accepted,
+            true => {
                 tracing::warn!(node = from, "a member has lost its data and begins anew: refused");
                 JoinAnswer::Refused(format!(
                     "node {from} has been a member, and its data directory is empty now. Bring the data back; or remove the \

@@ -19,7 +19,7 @@ use crate::consensus::replica::request;
 use crate::consensus::state_machine::StateMachine;
 use crate::consensus::{Replica, wire};
 use crate::origin::{Origin, message};
-use crate::peer::{Lane, PeerHandler, PeerStream};
+use crate::peer::{Lane, PeerHandler, PeerStream, Standing};
 
 /// Kind of the control request that asks for a page of a list whose view this node keeps.
 pub const PAGE_REQUEST: u8 = 0x43;
@@ -79,6 +79,10 @@ impl PeerRequests {
 }
 
 impl PeerHandler for PeerRequests {
+    fn standing(&self) -> &dyn Standing {
+        self.replica.standing()
+    }
+
     fn on_request(&self, from: u64, lane: Lane, kind: u8, body: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
         match kind {
             request::READ_INDEX => {

@@ -20,7 +20,7 @@ use crate::simulation;
 /// Kind of the control request that asks a node for its [`NodeStatus`] as JSON: what a version does not know of it is passed over,
 /// what it misses is as [`NodeStatus::default`] has it. Fields are added, and never change their meaning.
 pub const STATUS_REQUEST: u8 = 0x50;
-/// The same, of the first version: a [`FirstStatus`].
+/// The same, of the first version: a `FirstStatus`.
 pub const FIRST_STATUS_REQUEST: u8 = 0x42;
 /// A member that has not answered within this is shown as unreachable.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(700);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use banyan_node::storage::log::{EntryId, EntryKind, LogEntry};
 
-use super::Cluster;
+use super::{Cluster, members};
 use crate::history::{CommittedEntry, CommittedLog, LogIdSeen};
 
 /// What was seen of the committed log.
@@ -83,6 +83,7 @@ impl LogCollector {
             index,
             id: seen(entry.id),
             payload,
+            membership: members::of_entry(entry),
         });
     }
 }

@@ -3,12 +3,14 @@
 //! | module | concept |
 //! |---|---|
 //! | [`node`] | one node over all its lives |
+//! | [`members`] | who belongs to it, as its nodes have it |
 //! | [`links`] | the state of the network between hosts |
 //! | [`log`] | the committed log, collected from nodes as they apply |
 //! | [`observe`] | what nodes show at one moment |
 
 pub mod links;
 pub mod log;
+pub mod members;
 pub mod node;
 pub mod observe;
 
@@ -22,11 +24,12 @@ use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
 use self::links::Links;
+use self::members::Memberships;
 use self::node::{Knobs, SimNode};
 use crate::components::failpoint::{Edge, Point};
 use crate::components::net::Wire;
 use crate::components::random::stream;
-use crate::history::Time;
+use crate::history::{MembershipSeen, Time};
 use crate::trace::Trace;
 use crate::trace::event::Event;
 
@@ -44,8 +47,10 @@ const TCP_CAPACITY: usize = 65_536;
 pub struct ClusterSettings {
     /// All its chance.
     pub seed: u64,
-    /// Nodes, with ids from 1.
+    /// Nodes that the cluster begins with, with ids from 1.
     pub node_count: u64,
+    /// Nodes that may come later, with the ids after those.
+    pub spare_count: u64,
     /// Shortest and longest time of a message on a link.
     pub latency: (Duration, Duration),
     /// Settings of all nodes.
@@ -67,6 +72,14 @@ pub struct ClusterCounters {
     pub stops: u64,
     /// Nodes that refused to start on a damaged disk.
     pub refusals: u64,
+    /// Crashes while one set of voters was replacing another.
+    pub joint_crashes: u64,
+    /// Leaderships that were handed over because the run asked for it.
+    pub transfers: u64,
+    /// Elections that the run forced.
+    pub elections: u64,
+    /// Nodes that came back without their data.
+    pub blank_returns: u64,
 }
 
 /// Nodes, network and clients.
@@ -78,6 +91,7 @@ pub struct Cluster {
     trace: Trace,
     random: StdRng,
     up: BTreeSet<u64>,
+    memberships: Memberships,
     /// Crashing, as soon as the next write comes.
     dying: BTreeMap<u64, Time>,
     now: Time,
@@ -98,16 +112,24 @@ impl Cluster {
             .tcp_capacity(TCP_CAPACITY)
             .build();
         let wire = Wire::new(stream(settings.seed, "wire"));
-        let ids: Vec<u64> = (1..=settings.node_count).collect();
+        let first: Vec<u64> = (1..=settings.node_count).collect();
+        let ids: Vec<u64> = (1..=settings.node_count + settings.spare_count).collect();
         let mut nodes = BTreeMap::new();
         for id in &ids {
-            let node = Arc::new(SimNode::new(*id, &ids, settings, Arc::clone(&wire)));
+            let node = Arc::new(SimNode::new(*id, &first, settings, Arc::clone(&wire)));
             nodes.insert(*id, Arc::clone(&node));
             sim.host(links::host(*id), move || Arc::clone(&node).live());
         }
+        // Spare nodes have not been started yet.
+        for id in &ids[first.len()..] {
+            sim.crash(links::host(*id));
+            let how = "not started yet".to_owned();
+            trace.mark(0, Event::Down { node: *id, how });
+        }
         Self {
             sim,
-            up: ids.iter().copied().collect(),
+            up: first.iter().copied().collect(),
+            memberships: Memberships::new(&first),
             links: Links::new(&ids),
             nodes,
             wire,
@@ -138,6 +160,29 @@ impl Cluster {
         self.sim.step().expect("hosts end with the simulation");
         self.now = self.sim.elapsed().as_micros() as u64;
         self.bury();
+        for id in &self.up {
+            self.memberships.look(&self.nodes[id]);
+        }
+    }
+
+    /// Who belongs to the cluster.
+    #[must_use]
+    pub fn memberships(&self) -> &Memberships {
+        &self.memberships
+    }
+
+    /// Counts something that the run did.
+    pub fn count(&mut self, count: impl FnOnce(&mut ClusterCounters)) {
+        count(&mut self.counters);
+    }
+
+    /// Starts the spare node `id` for the first time: it knows which cluster it is to belong to, and no more.
+    pub fn start_spare(&mut self, id: u64) {
+        let named = self.nodes.values().find_map(|node| node.cluster_id_file());
+        if let Some(cluster_id) = named {
+            self.nodes[&id].name_cluster(cluster_id);
+            self.restart(id);
+        }
     }
 
     /// Time passed, microseconds.
@@ -260,6 +305,7 @@ impl Cluster {
         let how = node.exit().map_or_else(|| how.to_owned(), |exit| exit.reason);
         self.mark(Event::Down { node: id, how });
         self.counters.crashes += 1;
+        self.counters.joint_crashes += u64::from(self.memberships.possible().any(MembershipSeen::is_joint));
         let random = &mut self.random;
         // All, nothing, or each piece by chance.
         let bias = [0.0, 0.5, 1.0][random.random_range(0..3)];

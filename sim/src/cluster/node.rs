@@ -7,10 +7,12 @@ use std::sync::{Arc, Weak};
 use banyan_core::state::TombstoneBounds;
 use banyan_node::components::Components;
 use banyan_node::consensus::replica::ReplicaOpenError;
+use banyan_node::fatal::FatalError;
 use banyan_node::server::{RunError, Server};
 use banyan_node::settings::{Address, Entry, Member, Settings};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
 
 use super::ClusterSettings;
 use super::links::host;
@@ -74,7 +76,7 @@ pub struct SimNode {
 }
 
 impl SimNode {
-    /// Node `id` of the cluster of `ids`.
+    /// Node `id` of the cluster that `ids` begin, itself perhaps not among them.
     pub(super) fn new(id: u64, ids: &[u64], settings: &ClusterSettings, wire: Arc<Wire>) -> Self {
         let name = host(id);
         let disk = SimDisk::new(stream(settings.seed, &format!("disk of {name}")));
@@ -130,6 +132,41 @@ impl SimNode {
     #[must_use]
     pub fn log_directory(&self) -> PathBuf {
         self.settings.data_dir.join("log")
+    }
+
+    /// What its data directory says of the cluster that it belongs to.
+    #[must_use]
+    pub fn cluster_id_file(&self) -> Option<Vec<u8>> {
+        self.disk.durable_files().remove(&self.cluster_id_path())
+    }
+
+    /// Makes it one of the cluster that `cluster_id` names.
+    pub(super) fn name_cluster(&self, cluster_id: Vec<u8>) {
+        self.disk.memory().replace(&self.cluster_id_path(), Some(cluster_id));
+    }
+
+    fn cluster_id_path(&self) -> PathBuf {
+        self.settings.data_dir.join("cluster-id")
+    }
+
+    /// Whether it is one of those that the cluster began with.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        matches!(self.settings.entry, Entry::Bootstrap(_))
+    }
+
+    /// Runs `task` in its process, if that runs.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
+        let runtime = self.runtime.lock();
+        runtime.as_ref().map(|runtime| runtime.spawn(task).abort_handle())
+    }
+
+    /// All that it has stored is gone, while it is down.
+    pub fn wipe(&self) {
+        for path in self.disk.durable_files().into_keys() {
+            self.disk.memory().replace(&path, None);
+        }
+        self.stores.wipe();
     }
 
     /// Its restarts so far.
@@ -191,8 +228,8 @@ impl SimNode {
                 *self.server.lock() = Arc::downgrade(&server);
                 let error = server.fatal().wait().await;
                 Exit {
+                    is_refusal: matches!(error, FatalError::DataGone(_)),
                     reason: error.to_string(),
-                    is_refusal: false,
                 }
             }
             Err(error) => Exit {
@@ -213,7 +250,7 @@ impl SimNode {
 fn is_refusal(error: &RunError) -> bool {
     match error {
         RunError::Open(ReplicaOpenError::Log(error)) => error.is_damage(),
-        RunError::Open(ReplicaOpenError::Lsm(_) | ReplicaOpenError::Damaged(_)) => true,
+        RunError::Open(ReplicaOpenError::Lsm(_) | ReplicaOpenError::Damaged(_)) | RunError::Refused(_) => true,
         _ => false,
     }
 }
@@ -229,7 +266,10 @@ fn node_settings(id: u64, ids: &[u64], knobs: &Knobs) -> Settings {
         http: vec![address("0.0.0.0", HTTP_PORT)],
         peer: address("0.0.0.0", PEER_PORT),
         peer_advertise: address(&host(id), PEER_PORT),
-        entry: Entry::Bootstrap(members.collect()),
+        entry: match ids.contains(&id) {
+            true => Entry::Bootstrap(members.collect()),
+            false => Entry::None,
+        },
         allow_anonymous: true,
         insecure_peers: true,
         write_timeout_ms: knobs.write_timeout_ms,

@@ -8,9 +8,11 @@ use banyan_core::state::{Digest, State};
 use banyan_core::store::Direction;
 use banyan_node::storage::disk::MemoryDisk;
 use banyan_node::storage::log::{Log, LogSettings};
+use openraft::async_runtime::watch::WatchReceiver;
 
 use super::Cluster;
 use super::log::seen;
+use super::members;
 use super::node::SimNode;
 use crate::history::{DurableLog, FinalState, LogIdSeen, NodeObservation, Seen, Serial, SnapshotSeen, Time};
 use crate::invariants::SYNC_ERRORS;
@@ -54,6 +56,7 @@ fn observe(node: &SimNode, at: Time) -> Option<NodeObservation> {
         revision: view.revision,
         digest: view.digest.as_u128(),
         topics_digest: Some(view.topics_digest.as_u128()),
+        membership: members::seen(&replica.raft().server_metrics().borrow_watched().membership_config),
         gauges: BTreeMap::from([
             ("tasks", node.task_count()),
             (SYNC_ERRORS, node.disk().counters().sync_errors),

@@ -31,6 +31,12 @@ impl SimStores {
         }
     }
 
+    /// Makes it empty.
+    pub fn wipe(&self) {
+        let emptied = self.store.begin_replacement().and_then(|empty| empty.install());
+        emptied.expect("memory does not fail");
+    }
+
     /// What the store holds, whether or not the node runs.
     #[must_use]
     pub fn contents(&self) -> MemoryStore {

@@ -1,45 +1,103 @@
-//! Which disks are damaged for good. Never more than the promise allows: a minority.
+//! Which disks are damaged for good. Never more than the promise allows: a minority of those that vote, of every set of voters
+//! that is or may come to be in effect.
 
 use std::collections::BTreeSet;
 
 use crate::cluster::Cluster;
+use crate::history::MembershipSeen;
 
 /// Damage that lasts.
 #[derive(Debug)]
 pub struct Atlas {
-    minority: usize,
     damaged: BTreeSet<u64>,
     out: BTreeSet<u64>,
+    /// Nodes that have lost everything, and are started again.
+    wiped: BTreeSet<u64>,
+    /// What the members are about to be changed to.
+    planned: Option<MembershipSeen>,
     /// Nodes that refused to start although nobody had damaged anything.
     refused_without_cause: BTreeSet<u64>,
     refusals_seen: BTreeSet<(u64, u32)>,
 }
 
 impl Atlas {
-    /// An undamaged cluster.
+    /// An undamaged cluster, of which the nodes `asleep` have not been started.
     #[must_use]
-    pub fn new(node_count: u64) -> Self {
+    pub fn new(asleep: impl IntoIterator<Item = u64>) -> Self {
         Self {
-            minority: (node_count as usize - 1) / 2,
             damaged: BTreeSet::new(),
-            out: BTreeSet::new(),
+            out: asleep.into_iter().collect(),
+            wiped: BTreeSet::new(),
+            planned: None,
             refused_without_cause: BTreeSet::new(),
             refusals_seen: BTreeSet::new(),
         }
     }
 
     /// Takes node `id` into the minority that may be damaged; false if that is full.
-    pub fn damage(&mut self, id: u64) -> bool {
-        if self.damaged.len() < self.minority {
+    pub fn damage(&mut self, cluster: &Cluster, id: u64) -> bool {
+        if self.damaged.contains(&id) {
+            return true;
+        }
+        let mut possible = cluster.memberships().possible().chain(&self.planned);
+        let allowed = possible.all(|membership| self.bears(membership, [id]));
+        if allowed {
             self.damaged.insert(id);
         }
-        self.damaged.contains(&id)
+        allowed
+    }
+
+    /// The members are about to become `planned`, if sound nodes are a majority of its voters; whether they are.
+    pub fn plan(&mut self, planned: MembershipSeen) -> bool {
+        let bears = self.bears(&planned, []);
+        if bears {
+            self.planned = Some(planned);
+        }
+        bears
+    }
+
+    /// Nothing is planned any more.
+    pub fn forget_plan(&mut self) {
+        self.planned = None;
+    }
+
+    /// Whether sound nodes are a majority of the voters of `membership`, and of what it is to become, also without `less`.
+    #[must_use]
+    pub fn bears(&self, membership: &MembershipSeen, less: impl IntoIterator<Item = u64>) -> bool {
+        let mut sound = membership.members();
+        sound.retain(|id| self.is_sound(*id));
+        less.into_iter().for_each(|id| {
+            sound.remove(&id);
+        });
+        membership.is_quorum(&sound)
+    }
+
+    /// Whether it is neither damaged nor away for good.
+    #[must_use]
+    pub fn is_sound(&self, id: u64) -> bool {
+        !self.damaged.contains(&id) && !self.out.contains(&id)
+    }
+
+    /// It is there from now on.
+    pub fn wake(&mut self, id: u64) {
+        self.out.remove(&id);
     }
 
     /// Whether its disk is damaged.
     #[must_use]
     pub fn is_damaged(&self, id: u64) -> bool {
         self.damaged.contains(&id)
+    }
+
+    /// It has lost everything, and is started again.
+    pub fn wipe(&mut self, id: u64) {
+        self.wiped.insert(id);
+    }
+
+    /// Nodes that have lost everything: what they show now says nothing of what they had.
+    #[must_use]
+    pub fn wiped(&self) -> &BTreeSet<u64> {
+        &self.wiped
     }
 
     /// It does not come back.

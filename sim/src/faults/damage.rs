@@ -4,8 +4,9 @@
 //! torn or left behind: all segments but the newest. Damage to what was purged, or was never written, hurts nobody: then the
 //! node starts, and the run must go on rightly.
 //!
-//! A node that has lost everything does not come back: under its old id it could vote against what it had promised. Operators
-//! replace it by one with a new id, for which the cluster has no means yet.
+//! A node that has lost everything must not come back under its old id: it could vote against what it had promised. Sometimes it
+//! stays away, and [`churn`](super::churn) may bring another one in its place; sometimes it is started again all the same, once
+//! all others know it. Then they must refuse it.
 
 use std::path::PathBuf;
 
@@ -56,7 +57,10 @@ impl Episode for Damage {
     fn begin(&mut self, world: &mut World<'_>) -> Option<()> {
         let id = world.any_up()?;
         let segments = older_segments(world, id);
-        if world.cluster.is_dying(id) || (segments.is_empty() && *self != Self::Lost) || !world.atlas.damage(id) {
+        if world.cluster.is_dying(id)
+            || (segments.is_empty() && *self != Self::Lost)
+            || !world.atlas.damage(world.cluster, id)
+        {
             return None;
         }
         world.cluster.crash(id, false, false);
@@ -65,8 +69,15 @@ impl Episode for Damage {
             Self::Cut => cut(world, id, &segments),
             Self::Misdirected => misdirect(world, id, &segments),
             Self::Lost => {
-                world.atlas.give_up(id);
-                format!("n{id} has lost its disk, and stays away")
+                if world.random.random_bool(0.6) && is_known(world, id) {
+                    world.cluster.nodes()[&id].wipe();
+                    world.atlas.wipe(id);
+                    world.cluster.count(|counters| counters.blank_returns += 1);
+                    format!("n{id} has lost its disk, and comes back with an empty one")
+                } else {
+                    world.atlas.give_up(id);
+                    format!("n{id} has lost its disk, and stays away")
+                }
             }
         };
         world.cluster.note(told);
@@ -74,6 +85,16 @@ impl Episode for Damage {
     }
 
     fn end(&mut self, _world: &mut World<'_>, (): ()) {}
+}
+
+/// Whether all others that run know by their state that node `id`, which is started like at the first time, has taken part.
+fn is_known(world: &World<'_>, id: u64) -> bool {
+    let knows = |other: &u64| {
+        let server = world.cluster.nodes()[other].server();
+        server.is_some_and(|server| server.replica().view().origin(id).is_some())
+    };
+    let up = world.cluster.up();
+    world.cluster.nodes()[&id].is_first() && !up.is_empty() && up.iter().filter(|other| **other != id).all(knows)
 }
 
 fn flip(world: &mut World<'_>, id: u64, segments: &[Segment]) -> String {

@@ -17,9 +17,11 @@
 //! | [`failpoint`] P2 | power loss just before or after a named step of a node's storage | the disk and the store |
 //! | [`damage`] D5, D6, D7, D9 | what was synced is flipped, cut, overwritten or lost | while a node is down, by the atlas rule |
 //! | [`clocks`] C1, C2 | wrong, jumping and standing clocks | the clock component |
+//! | [`churn`] M1 | members come, are promoted, demoted, removed and replaced; leaderships are handed over, elections forced | openraft of the leader |
 //! | B1 | small settings; rare things that are right | knobs of [`plan`], [`banyan_node::simulation::stir`] |
 
 pub mod atlas;
+pub mod churn;
 pub mod clocks;
 pub mod clog;
 pub mod crash;
@@ -37,7 +39,7 @@ pub mod plan;
 pub mod reorder;
 pub mod slow;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -47,7 +49,7 @@ use self::episode::{Episodes, Fault, World};
 use self::plan::{Class, Plan};
 use crate::cluster::Cluster;
 use crate::components::random::stream;
-use crate::history::Time;
+use crate::history::{MembershipSeen, Time};
 use crate::trace::event::Event;
 
 /// All faults of a run.
@@ -86,6 +88,7 @@ impl Faults {
                 Class::Misdirected => Episodes::start(*class, random, damage::Damage::Misdirected),
                 Class::Lost => Episodes::start(*class, random, damage::Damage::Lost),
                 Class::Failpoint => Episodes::start(*class, random, failpoint::Failpoint),
+                Class::Churn => Episodes::start(*class, random, churn::Churn::default()),
                 Class::ClockOffset => Episodes::start(*class, random, clocks::Offset),
                 Class::ClockJump => Episodes::start(*class, random, clocks::Jump),
                 // These change how others behave.
@@ -94,7 +97,7 @@ impl Faults {
         }
         Self {
             faults,
-            atlas: Atlas::new(plan.node_count),
+            atlas: Atlas::new(plan.node_count + 1..=plan.node_count + plan.spare_count()),
             random: stream(plan.seed, "restarts"),
             restarts: BTreeMap::new(),
         }
@@ -129,18 +132,7 @@ impl Faults {
             fault.heal(cluster, &mut self.atlas);
         }
         cluster.change_links(crate::cluster::links::Links::heal);
-        let sound: Vec<u64> = cluster
-            .nodes()
-            .keys()
-            .copied()
-            .filter(|id| !self.atlas.is_damaged(*id))
-            .collect();
-        let quorum = cluster.nodes().len() / 2 + 1;
-        let size = self.random.random_range(quorum..=sound.len());
-        let mut core = sound;
-        while core.len() > size {
-            core.remove(self.random.random_range(0..core.len()));
-        }
+        let core = self.core(cluster);
         let others: Vec<u64> = cluster
             .nodes()
             .keys()
@@ -155,6 +147,32 @@ impl Faults {
         cluster.mark(Event::Healed { core: core.clone() });
         self.restart(cluster, true);
         core
+    }
+
+    /// Some of the sound members, enough to go on by any membership that is or may come to be in effect.
+    fn core(&mut self, cluster: &Cluster) -> Vec<u64> {
+        let possible: Vec<_> = cluster.memberships().possible().cloned().collect();
+        let all: Vec<_> = possible
+            .iter()
+            .cloned()
+            .chain(possible.iter().map(MembershipSeen::settled))
+            .collect();
+        let is_member = |id: &u64| all.iter().all(|membership| membership.members().contains(id));
+        let mut core: BTreeSet<u64> = cluster
+            .nodes()
+            .keys()
+            .copied()
+            .filter(|id| self.atlas.is_sound(*id))
+            .collect();
+        core.retain(is_member);
+        for _ in 0..self.random.random_range(0..=core.len()) {
+            let one = core.iter().nth(self.random.random_range(0..core.len())).copied();
+            let fewer: BTreeSet<u64> = core.iter().copied().filter(|id| Some(*id) != one).collect();
+            if all.iter().all(|membership| membership.is_quorum(&fewer)) {
+                core = fewer;
+            }
+        }
+        core.into_iter().collect()
     }
 
     /// Starts core nodes that ended by themselves again.

@@ -60,13 +60,15 @@ pub enum Class {
     ClockOffset,
     /// C2.
     ClockJump,
+    /// M1.
+    Churn,
     /// B1: settings so small that rare paths become common, and rare things at their sites.
     Knobs,
 }
 
 impl Class {
     /// All classes, with the share of seeds that have them.
-    pub const ALL: [(Self, f64); 25] = [
+    pub const ALL: [(Self, f64); 26] = [
         (Self::Latency, 1.0),
         (Self::Loss, 0.6),
         (Self::Reorder, 0.6),
@@ -93,6 +95,7 @@ impl Class {
         (Self::Lost, 0.1),
         (Self::Failpoint, 0.8),
         (Self::Repeat, 0.5),
+        (Self::Churn, 0.5),
     ];
 
     /// Its name in the table of faults.
@@ -123,6 +126,7 @@ impl Class {
             Self::SlowDisk => "D8 slow disk",
             Self::ClockOffset => "C1 clock offset",
             Self::ClockJump => "C2 clock jump",
+            Self::Churn => "M1 churn",
             Self::Knobs => "B1 buggify",
         }
     }
@@ -146,6 +150,8 @@ pub struct Plan {
 }
 
 const KIB: u64 = 1024;
+/// Nodes that may come while the cluster runs.
+const SPARES: u64 = 3;
 
 /// So short that a run sees deletes forgotten, and with some seeds before an older write comes.
 fn tombstone_bounds(seed: u64, tiny: bool) -> TombstoneBounds {
@@ -207,6 +213,15 @@ impl Plan {
             ),
             knobs,
             blocking_max: Duration::from_millis(random.random_range(0..=20)),
+        }
+    }
+
+    /// Nodes that may come while it runs.
+    #[must_use]
+    pub fn spare_count(&self) -> u64 {
+        match self.classes.contains(&Class::Churn) {
+            true => SPARES,
+            false => 0,
         }
     }
 

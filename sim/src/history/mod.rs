@@ -21,8 +21,8 @@ mod subscription;
 
 pub use invariant::{Finished, Invariant, Violation};
 pub use observation::{
-    CommittedEntry, CommittedLog, DurableLog, FinalState, LogIdSeen, NodeObservation, Observation, RunSettings,
-    SnapshotSeen,
+    CommittedEntry, CommittedLog, DurableLog, FinalState, LogIdSeen, MembershipSeen, NodeObservation, Observation,
+    RunSettings, SnapshotSeen, in_effect_from,
 };
 pub use operation::{Answer, Call, Condition, Consistency, KILLED, Operation, Seen, Transport};
 pub use recorder::{Connection, History, Now, OpId, ProtocolError, Receipt, Recorder, SubId};

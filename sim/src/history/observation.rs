@@ -1,6 +1,6 @@
 //! What nodes and their disks show at one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use banyan_core::state::TombstoneBounds;
@@ -60,6 +60,8 @@ pub struct NodeObservation {
     pub digest: u128,
     /// What of it is of topics, tombstones and origins; `None` if it cannot be told.
     pub topics_digest: Option<u128>,
+    /// The last membership in its log; `None` if it has none, or none that can be told.
+    pub membership: Option<MembershipSeen>,
     /// Sizes that must stay bounded, by name: tasks, queues, buffers. Empty if none can be told.
     pub gauges: BTreeMap<&'static str, u64>,
 }
@@ -110,8 +112,87 @@ pub struct Observation<'a> {
     pub disks: &'a [DurableLog],
     /// Snapshots that were made since the last observation, as far as they were looked at.
     pub snapshots: &'a [SnapshotSeen],
-    /// The voters.
-    pub voters: &'a [u64],
+    /// All memberships that any node has had in effect, in the order of the log. Of those that a leader appended and that were
+    /// replaced, more than one may stand at an index.
+    pub memberships: &'a [MembershipSeen],
+}
+
+/// Who belongs to the cluster, as it stands at a place of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MembershipSeen {
+    /// Index of its entry.
+    pub index: u64,
+    /// Who votes. Two sets while one replaces the other: what counts needs a majority of each.
+    pub voters: Vec<BTreeSet<u64>>,
+    /// Who is told everything and has no vote.
+    pub learners: BTreeSet<u64>,
+}
+
+impl MembershipSeen {
+    /// The membership that a cluster begins with.
+    #[must_use]
+    pub fn initial(voters: impl IntoIterator<Item = u64>) -> Self {
+        Self {
+            index: 0,
+            voters: vec![voters.into_iter().collect()],
+            learners: BTreeSet::new(),
+        }
+    }
+
+    /// Whether one set of voters is replacing another.
+    #[must_use]
+    pub fn is_joint(&self) -> bool {
+        self.voters.len() > 1
+    }
+
+    /// Whether `node` has a vote.
+    #[must_use]
+    pub fn has_vote(&self, node: u64) -> bool {
+        self.voters.iter().any(|voters| voters.contains(&node))
+    }
+
+    /// Whether `nodes` are a majority, of each set of voters.
+    #[must_use]
+    pub fn is_quorum(&self, nodes: &BTreeSet<u64>) -> bool {
+        let majority = |voters: &BTreeSet<u64>| voters.intersection(nodes).count() > voters.len() / 2;
+        !self.voters.is_empty() && self.voters.iter().all(majority)
+    }
+
+    /// What it comes to once the second set of voters has replaced the first.
+    #[must_use]
+    pub fn settled(&self) -> Self {
+        Self {
+            voters: self.voters.last().cloned().into_iter().collect(),
+            ..self.clone()
+        }
+    }
+
+    /// Its members, voters or not.
+    #[must_use]
+    pub fn members(&self) -> BTreeSet<u64> {
+        self.voters.iter().flatten().chain(&self.learners).copied().collect()
+    }
+}
+
+/// `{1, 2, 3}`, `{1, 2, 3} to {1, 2, 4}`, `{1, 2, 3} and learners {4}`.
+impl fmt::Display for MembershipSeen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let voters: Vec<_> = self.voters.iter().map(|voters| format!("{voters:?}")).collect();
+        write!(f, "{}", voters.join(" to "))?;
+        match self.learners.is_empty() {
+            true => Ok(()),
+            false => write!(f, " and learners {:?}", self.learners),
+        }
+    }
+}
+
+/// The memberships of `all` by which the entry at `index` may have been committed: the one that stands before it or at it, and
+/// all that came later.
+#[must_use]
+pub fn in_effect_from(all: &[MembershipSeen], index: u64) -> &[MembershipSeen] {
+    let later = all.partition_point(|membership| membership.index <= index);
+    let at = all[..later].last().map_or(0, |last| last.index);
+    &all[all.partition_point(|membership| membership.index < at)..]
 }
 
 /// An entry of the committed log as the run saw it.
@@ -123,6 +204,8 @@ pub struct CommittedEntry {
     pub id: LogIdSeen,
     /// The entry's bytes; `None`: blank or membership.
     pub payload: Option<Bytes>,
+    /// The membership that it brings.
+    pub membership: Option<MembershipSeen>,
 }
 
 /// The committed log by index, filled by the observer from the entries that nodes applied.
@@ -150,7 +233,7 @@ pub struct FinalState {
 /// What checks need to know about how the run was set up.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RunSettings {
-    /// The voters.
+    /// The voters that the cluster begins with.
     pub voters: Vec<u64>,
     /// The nodes that live and reach each other after the healing. Empty: there was no healing.
     pub core: Vec<u64>,

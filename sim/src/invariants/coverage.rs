@@ -36,7 +36,28 @@ pub const REQUIRED: &[&str] = &[
     SHARED_RECEIPTS,
     "wills published",
     "sessions ended",
+    "learners added",
+    "voters added",
+    "votes taken away",
+    "members removed",
+    "two sets of voters",
+    JOINT_CRASHES,
+    SNAPSHOT_BEGINNINGS,
+    TRANSFERS,
+    ELECTIONS,
+    BLANK_RETURNS,
 ];
+
+/// Crashes while one set of voters was replacing another. Counted by the cluster.
+pub const JOINT_CRASHES: &str = "crashes in between";
+/// Nodes that came later and began with a snapshot. Counted by the run.
+pub const SNAPSHOT_BEGINNINGS: &str = "learners by snapshot";
+/// Leaderships handed over. Counted by the cluster.
+pub const TRANSFERS: &str = "leaders told to go";
+/// Elections forced. Counted by the cluster.
+pub const ELECTIONS: &str = "elections forced";
+/// Nodes that came back without their data. Counted by the cluster.
+pub const BLANK_RETURNS: &str = "blank returns";
 
 /// Runs of which an entry of the log was not seen in time, so that nothing was held against the log.
 pub const UNREAD_LOGS: &str = "logs not read in full";
@@ -80,6 +101,7 @@ impl Coverage {
             .map(|entry| (entry.id.term, entry.id.leader));
         let changes = ids.clone().zip(ids.skip(1)).filter(|(one, next)| one != next).count();
         coverage.add(LEADER_CHANGES, changes as u64);
+        coverage.count_members(finished);
         for operation in &finished.history.operations {
             coverage.count_answer(operation);
         }
@@ -141,6 +163,32 @@ impl Coverage {
             coverage.add("expired topics", expired.count() as u64);
         }
         coverage
+    }
+
+    /// How the members changed, from one settled membership to the next.
+    fn count_members(&mut self, finished: &Finished<'_>) {
+        let memberships = || {
+            finished
+                .committed
+                .values()
+                .filter_map(|entry| entry.membership.as_ref())
+        };
+        self.add(
+            "two sets of voters",
+            memberships().filter(|one| one.is_joint()).count() as u64,
+        );
+        let settled = || memberships().filter(|one| !one.is_joint());
+        for (one, next) in settled().zip(settled().skip(1)) {
+            let (were, are) = (one.members(), next.members());
+            self.add("members removed", were.difference(&are).count() as u64);
+            self.add("learners added", next.learners.difference(&were).count() as u64);
+            let voted = were
+                .iter()
+                .filter(|id| one.has_vote(**id) && next.learners.contains(id));
+            self.add("votes taken away", voted.count() as u64);
+            let votes = are.iter().filter(|id| next.has_vote(**id) && !one.has_vote(**id));
+            self.add("voters added", votes.count() as u64);
+        }
     }
 
     fn count_answer(&mut self, operation: &Operation) {

@@ -1,8 +1,8 @@
-//! I-5: what a leader takes for committed is durable on a quorum of the voters, seen on their disks and not in memory.
-//! Voters that are down count by their disk; what faults have taken from a disk counts as if it were there.
+//! I-5: what a leader takes for committed is durable on a quorum of the voters, of both sets while one replaces the other; seen
+//! on their disks and not in memory. Voters that are down count by their disk; what faults have taken from a disk counts as if it were there.
 
-use super::quorum::{Disks, quorum};
-use crate::history::{Invariant, Observation, Violation};
+use super::quorum::{Disks, is_quorum};
+use crate::history::{Invariant, Observation, Violation, in_effect_from};
 
 const ID: &str = "I-5";
 
@@ -34,16 +34,17 @@ impl Invariant for DurableOnQuorum {
         };
         self.checked = Some(id.index);
         let nodes = self.disks.holders(observation, id);
-        if nodes.len() >= quorum(observation.voters) {
+        if is_quorum(observation.memberships, id.index, &nodes) {
             return Ok(());
         }
+        let in_effect = in_effect_from(observation.memberships, id.index);
+        let voters: Vec<_> = in_effect.iter().map(ToString::to_string).collect();
         Err(Violation {
             invariant: ID,
             at: observation.at,
             message: format!(
-                "leader {leader} has {id} committed, which is durable on {} of {} voters only: {nodes:?}",
-                nodes.len(),
-                observation.voters.len()
+                "leader {leader} has {id} committed, which is durable on {nodes:?} only; voters are {}",
+                voters.join(", then ")
             ),
         })
     }

@@ -3,8 +3,9 @@
 //! A write that a slow disk had begun before the healing takes as long as it did then, ten seconds at most: a node that saves
 //! its vote behind it cannot be elected, nor elect, before it is done. Time counts from there.
 
-use super::quorum::quorum;
-use crate::history::{Finished, Invariant, Observation, Time, Violation};
+use std::collections::BTreeSet;
+
+use crate::history::{Finished, Invariant, NodeObservation, Observation, Time, Violation};
 
 const ID: &str = "I-60";
 
@@ -24,17 +25,17 @@ impl Invariant for LeaderAfterHealing {
     }
 
     fn observe(&mut self, observation: &Observation<'_>) -> Result<(), Violation> {
-        let follows = |leader: u64| {
-            let voters = observation
-                .nodes
-                .iter()
-                .filter(|node| observation.voters.contains(&node.node));
-            voters.filter(|node| node.leader == Some(leader)).count()
+        let follow = |leader: u64| -> BTreeSet<u64> {
+            let followers = observation.nodes.iter().filter(|node| node.leader == Some(leader));
+            followers.map(|node| node.node).collect()
+        };
+        // By the members that the leader itself counts.
+        let leads = |leader: &NodeObservation| {
+            let membership = leader.membership.as_ref().or(observation.memberships.last());
+            membership.is_some_and(|membership| membership.is_quorum(&follow(leader.node)))
         };
         let leaders = observation.nodes.iter().filter(|node| node.is_leader);
-        let leader = leaders
-            .map(|node| node.node)
-            .find(|leader| follows(*leader) >= quorum(observation.voters));
+        let leader = leaders.filter(|leader| leads(leader)).map(|leader| leader.node).next();
         if self.leaders.last().is_none_or(|(_, last)| *last != leader) {
             self.leaders.push((observation.at, leader));
         }

@@ -1,7 +1,7 @@
 //! The promises, one file each, and the [`Checker`] that holds them against a run.
 //!
 //! A check accepts everything that the design allows and says in one sentence what it does not. Its tests are histories made
-//! by hand, good and bad. Numbers are those of the reliability goals; three checks without a number are ours.
+//! by hand, good and bad. Numbers are those of the reliability goals; four checks without a number are ours.
 //!
 //! | id | promise | looks at |
 //! |---|---|---|
@@ -42,6 +42,7 @@
 //! | I-63 | a node behind the purged log catches up | every moment, the end |
 //! | I-64 | nothing grows without bound | every moment |
 //! | I-65 | a set of seeds has seen what it was to see | [`coverage`] |
+//! | membership | nodes at the same place of the log count with the same members | every moment |
 //! | refused | what was refused did not happen | history |
 //! | protocol | nodes keep to MQTT | history |
 
@@ -86,6 +87,7 @@ mod i61_requests_answered;
 mod i62_convergence;
 mod i63_catch_up;
 mod i64_bounded;
+mod membership;
 mod protocol;
 mod quorum;
 mod refused;
@@ -113,6 +115,7 @@ impl Checker {
             Box::<i06_order_of_indexes::OrderOfIndexes>::default(),
             Box::<i02_log_matching::LogMatching>::default(),
             Box::<i04_committed_stays::CommittedStays>::default(),
+            Box::<membership::SameMembers>::default(),
             Box::<i03_leader_completeness::LeaderCompleteness>::default(),
             Box::new(i42_vote_before_entries::VoteBeforeEntries),
             Box::<i45_nothing_shorter::NothingShorter>::default(),

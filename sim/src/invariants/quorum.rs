@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::{DurableLog, LogIdSeen, Observation};
+use crate::history::{DurableLog, LogIdSeen, MembershipSeen, Observation, in_effect_from};
 
 /// Disks over time, as far as they can be relied on.
 ///
@@ -23,7 +23,13 @@ impl Disks {
     pub(super) fn look(&mut self, observation: &Observation<'_>) {
         let committed = observation.nodes.iter().filter_map(|node| node.committed);
         self.committed = committed.map(|id| id.index).fold(self.committed, u64::max);
-        for &voter in observation.voters {
+        let voters: BTreeSet<u64> = observation
+            .memberships
+            .iter()
+            .flat_map(|one| one.voters.iter().flatten())
+            .copied()
+            .collect();
+        for voter in voters {
             let log = observation.disks.iter().find(|log| log.node == voter);
             let end = log.map(end);
             let before = self.last.get(&voter).copied().unwrap_or(0);
@@ -36,19 +42,15 @@ impl Disks {
         }
     }
 
-    /// The voters that hold `id`, of the disks last looked at.
+    /// The nodes that hold `id`, of the disks last looked at.
     pub(super) fn holders(&self, observation: &Observation<'_>, id: LogIdSeen) -> BTreeSet<u64> {
-        let logs = observation
-            .disks
-            .iter()
-            .filter(|log| observation.voters.contains(&log.node));
+        let logs = observation.disks.iter();
         let holders = logs.filter(|log| holds(log, id)).map(|log| log.node);
         holders.chain(self.damaged.iter().copied()).collect()
     }
 
     /// The last entry that a quorum holds.
     pub(super) fn last_on_quorum(&self, observation: &Observation<'_>) -> Option<LogIdSeen> {
-        let enough = quorum(observation.voters);
         let ids = observation
             .disks
             .iter()
@@ -56,13 +58,15 @@ impl Disks {
         let mut ids: Vec<LogIdSeen> = ids.copied().collect();
         ids.sort_unstable_by_key(|id| std::cmp::Reverse(id.index));
         ids.into_iter()
-            .find(|id| self.holders(observation, *id).len() >= enough)
+            .find(|id| is_quorum(observation.memberships, id.index, &self.holders(observation, *id)))
     }
 }
 
-/// The number of voters that is enough.
-pub(super) const fn quorum(voters: &[u64]) -> usize {
-    voters.len() / 2 + 1
+/// Whether `nodes` were enough to commit the entry at `index`, by one of the memberships that may have been in effect then.
+pub(super) fn is_quorum(memberships: &[MembershipSeen], index: u64, nodes: &BTreeSet<u64>) -> bool {
+    in_effect_from(memberships, index)
+        .iter()
+        .any(|one| one.is_quorum(nodes))
 }
 
 fn end(log: &DurableLog) -> u64 {
@@ -96,6 +100,20 @@ mod tests {
         tracked.look(&observation);
         assert_eq!(tracked.last_on_quorum(&observation), Some(id(1, 4)));
         assert_eq!(tracked.holders(&observation, id(2, 3)), [3].into());
+    }
+
+    #[test]
+    fn the_membership_in_effect_says_what_is_enough() {
+        let all = [
+            membership(0, &[1, 2, 3], &[]),
+            membership(7, &[1, 2, 3], &[1, 4, 5]),
+            membership(9, &[1, 4, 5], &[]),
+        ];
+        let enough = |index, nodes: &[u64]| is_quorum(&all, index, &nodes.iter().copied().collect());
+        assert!(enough(5, &[2, 3]), "as it was");
+        assert!(enough(5, &[4, 5]), "by what came later");
+        assert!(!enough(7, &[2, 3]) && enough(7, &[1, 2, 4]), "both sets");
+        assert!(!enough(9, &[2, 3]) && enough(12, &[4, 5]));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Runs made by hand.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use crate::history::{
     Answer, Call, CommittedLog, Condition, Consistency, Delivery, DurableLog, FinalState, Finished, History, Invariant,
-    LogIdSeen, NodeObservation, Observation, Operation, RunSettings, Seen, Subscription, Time, Transport, Violation,
+    LogIdSeen, MembershipSeen, NodeObservation, Observation, Operation, RunSettings, Seen, Subscription, Time,
+    Transport, Violation,
 };
 use crate::model::Replay;
 use crate::model::testing::{LogBuilder, serial};
@@ -34,6 +36,7 @@ pub(super) fn node(node: u64, term: u64, index: u64) -> NodeObservation {
         revision: index,
         digest: u128::from(index),
         topics_digest: Some(u128::from(index)),
+        membership: None,
         gauges: BTreeMap::new(),
     }
 }
@@ -59,6 +62,20 @@ pub(super) fn disk(node: u64, term: u64, indexes: std::ops::RangeInclusive<u64>)
 
 pub(super) const VOTERS: &[u64] = &[1, 2, 3];
 
+/// What [`VOTERS`] begin with.
+pub(super) static MEMBERSHIPS: LazyLock<[MembershipSeen; 1]> =
+    LazyLock::new(|| [MembershipSeen::initial(VOTERS.iter().copied())]);
+
+/// The membership at `index`, of two sets of voters where `next` is not empty.
+pub(super) fn membership(index: u64, voters: &[u64], next: &[u64]) -> MembershipSeen {
+    let sets = [voters, next].into_iter().filter(|set| !set.is_empty());
+    MembershipSeen {
+        index,
+        voters: sets.map(|set| set.iter().copied().collect()).collect(),
+        ..MembershipSeen::default()
+    }
+}
+
 /// One moment.
 pub(super) fn moment<'a>(at: Time, nodes: &'a [NodeObservation], disks: &'a [DurableLog]) -> Observation<'a> {
     Observation {
@@ -66,7 +83,7 @@ pub(super) fn moment<'a>(at: Time, nodes: &'a [NodeObservation], disks: &'a [Dur
         nodes,
         disks,
         snapshots: &[],
-        voters: VOTERS,
+        memberships: &*MEMBERSHIPS,
     }
 }
 

@@ -125,7 +125,15 @@ impl LogBuilder {
             leader: 1,
             index,
         };
-        self.log.insert(index, CommittedEntry { index, id, payload });
+        self.log.insert(
+            index,
+            CommittedEntry {
+                index,
+                id,
+                payload,
+                membership: None,
+            },
+        );
         index
     }
 }

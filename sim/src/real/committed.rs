@@ -9,6 +9,7 @@ use banyan_node::storage::log::{EntryKind, Log, LogError, LogSettings};
 
 use super::error::RealError;
 use super::node::Node;
+use crate::cluster::members;
 use crate::history::{CommittedEntry, CommittedLog, LogIdSeen};
 
 /// Bytes read at a time.
@@ -96,6 +97,7 @@ impl Harvest {
                         leader: entry.id.node_id,
                         index: entry.id.index,
                     },
+                    membership: members::of_entry(&entry),
                     payload: (entry.kind == EntryKind::Normal).then_some(entry.payload),
                 };
                 if let Some(conflict) = self.add(node.id, seen) {
@@ -157,6 +159,7 @@ mod tests {
             index,
             id: LogIdSeen { term, leader: 1, index },
             payload: None,
+            membership: None,
         }
     }
 

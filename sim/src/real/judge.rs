@@ -9,7 +9,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::sample::{self, Sampled};
-use crate::history::{CommittedLog, Finished, LogIdSeen, NodeObservation, Observation, Time, Violation};
+use crate::history::{
+    CommittedLog, Finished, LogIdSeen, MembershipSeen, NodeObservation, Observation, Time, Violation,
+};
 use crate::invariants::Checker;
 use crate::model::Replay;
 
@@ -45,6 +47,7 @@ pub(super) fn judge(observations: &Observations, finished: &Finished<'_>) -> Ver
         checks: checker.ids().collect(),
         ..Verdict::default()
     };
+    let memberships = [MembershipSeen::initial(finished.settings.voters.iter().copied())];
     for (at, nodes) in observations.0.lock().drain(..) {
         let nodes: Vec<NodeObservation> = nodes
             .into_iter()
@@ -55,7 +58,7 @@ pub(super) fn judge(observations: &Observations, finished: &Finished<'_>) -> Ver
             nodes: &nodes,
             disks: &[],
             snapshots: &[],
-            voters: &finished.settings.voters,
+            memberships: &memberships,
         };
         if let Err(violation) = checker.observe(&observation) {
             verdict.violations.push(violation);

@@ -98,6 +98,7 @@ fn observation(at: u64, node: u64, life: u32, status: &ClusterStatus, member: &M
         revision: member.revision.unwrap_or(0),
         digest: digest(member.digest.as_deref()),
         topics_digest: None,
+        membership: None,
         gauges: std::collections::BTreeMap::new(),
     }
 }

@@ -34,7 +34,9 @@ pub(super) fn timeline(outcome: &Outcome, command: &str) -> Timeline {
         violation,
         healed,
         end,
-        lanes: (1..=outcome.plan.node_count).map(|id| lane(outcome, id, end)).collect(),
+        lanes: (1..=outcome.plan.node_count + outcome.plan.spare_count())
+            .map(|id| lane(outcome, id, end))
+            .collect(),
         faults: faults(&outcome.events, end),
         story: story(outcome),
     }
@@ -57,7 +59,12 @@ fn lane(outcome: &Outcome, id: u64, end: u64) -> Lane {
             Event::Up { node } if *node == id => Turn::Ends,
             _ => Turn::Nothing,
         }),
-        reach: reach(&outcome.events, id, outcome.plan.node_count, end),
+        reach: reach(
+            &outcome.events,
+            id,
+            outcome.plan.node_count + outcome.plan.spare_count(),
+            end,
+        ),
         answers: answers(outcome, id, end),
         ..Lane::default()
     };

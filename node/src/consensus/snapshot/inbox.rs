@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use banyan_core::planted::{Bug, planted};
 use banyan_core::store::{Replacement, Store};
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -96,12 +97,15 @@ impl SnapshotInbox {
         let (tag::BEGIN, body) = receive(stream, CHUNK_TIMEOUT).await? else {
             return Err(TransferError::Protocol("no begin"));
         };
-        let Begin { vote, meta } = wire::decode(&body)?;
+        let Begin { vote, mut meta } = wire::decode(&body)?;
         speaks_for_itself(&vote, from).map_err(TransferError::Refused)?;
         let known = raft.metrics().borrow_watched().vote;
         if known > vote {
             // A leader of the past must not get in the way of the present one's.
             return Ok(SnapshotResponse::new(known));
+        }
+        if planted(Bug::P26) {
+            meta.last_membership = (*raft.metrics().borrow_watched().membership_config).clone();
         }
         tracing::info!(from, %meta, "receiving a snapshot");
         let newer = begun.insert(self.replace());
