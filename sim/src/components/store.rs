@@ -33,7 +33,7 @@ impl SimStores {
 
     /// Makes it empty.
     pub fn wipe(&self) {
-        let emptied = self.store.begin_replacement().and_then(|empty| empty.install());
+        let emptied = self.store.begin_replacement().and_then(Replacement::install);
         emptied.expect("memory does not fail");
     }
 

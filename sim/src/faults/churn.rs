@@ -157,9 +157,9 @@ fn change(world: &mut World<'_>, leader: u64, raft: Openraft, now: &MembershipSe
     let voters = now.voters.first()?.clone();
     let lost = voters.iter().copied().find(|id| !world.atlas.is_sound(*id));
     let learners = now.learners.iter().copied();
-    let learner = learners.filter(|id| world.atlas.is_sound(*id)).collect();
-    let learner = any(world, learner);
-    let voter = any(world, voters.iter().copied().collect())?;
+    let learner = learners.filter(|id| world.atlas.is_sound(*id)).collect::<Vec<_>>();
+    let learner = any(world, &learner);
+    let voter = any(world, &voters.iter().copied().collect::<Vec<_>>())?;
     let with = |id: u64| voters.iter().copied().chain([id]).collect::<BTreeSet<u64>>();
     let without = |id: u64| {
         voters
@@ -324,7 +324,7 @@ async fn ask(raft: &Openraft, changes: Changes, keeps_learners: bool) {
     }
 }
 
-fn any(world: &mut World<'_>, of: Vec<u64>) -> Option<u64> {
+fn any(world: &mut World<'_>, of: &[u64]) -> Option<u64> {
     (!of.is_empty()).then(|| of[world.random.random_range(0..of.len())])
 }
 

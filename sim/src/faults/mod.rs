@@ -88,7 +88,7 @@ impl Faults {
                 Class::Misdirected => Episodes::start(*class, random, damage::Damage::Misdirected),
                 Class::Lost => Episodes::start(*class, random, damage::Damage::Lost),
                 Class::Failpoint => Episodes::start(*class, random, failpoint::Failpoint),
-                Class::Churn => Episodes::start(*class, random, churn::Churn::default()),
+                Class::Churn => Episodes::start(*class, random, churn::Churn),
                 Class::ClockOffset => Episodes::start(*class, random, clocks::Offset),
                 Class::ClockJump => Episodes::start(*class, random, clocks::Jump),
                 // These change how others behave.
