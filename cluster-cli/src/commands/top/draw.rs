@@ -77,7 +77,9 @@ fn table(screen: &Screen) -> Table<'static> {
         ("MEMORY", None),
         ("DISK FREE", None),
     ];
-    let widths = [20, 7, 11, 9, 9, 8, 8, 9, 9, 9, 9].map(Constraint::Max);
+    let mut widths = [20, 7, 11, 9, 9, 8, 8, 9, 9, 9, 9].map(Constraint::Max);
+    // Where there is little room, ids are cut rather than this.
+    widths[2] = Constraint::Length(11);
     let header = heads.map(|(name, column)| {
         let style = match column == Some(screen.sort) {
             true => Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED),
