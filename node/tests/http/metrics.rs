@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::common::client::{Client, ConnectOptions, message};
+use crate::common::wait;
 use crate::support::Node;
 use banyan_core::mqtt::packet::QoS;
 
@@ -198,7 +200,14 @@ fn what_happens_is_counted() {
             .publish(message("a/c", value.to_string(), QoS::AtLeastOnce, true))
             .unwrap();
     }
-    let after = Scrape::of(&nodes[0]);
+    // What is told to a client is counted right after.
+    let packets = "banyan_mqtt_packets_total{direction=\"received\",type=\"publish\"}";
+    let published = "banyan_writes_total{service=\"mqtt\",outcome=\"applied\"}";
+    let after = wait::until("counts of all that was published", Duration::from_secs(30), || {
+        let scrape = Scrape::of(&nodes[0]);
+        let is_counted = |sample| scrape.value(sample) - before.value(sample) >= 10.0;
+        (is_counted(packets) && is_counted(published)).then_some(scrape)
+    });
     let grown = |sample: &str| after.value(sample) - before.value(sample);
     for (sample, by) in [
         ("banyan_writes_total{service=\"http\",outcome=\"applied\"}", 20.0),
