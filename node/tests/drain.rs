@@ -182,16 +182,17 @@ fn a_node_that_drains_hands_everything_over_and_can_take_it_back() {
     // Requests are served all the same.
     assert_eq!(call(&cluster, node, "PUT", "/v1/topics/state/b").0, 201);
     assert_eq!(call(&cluster, node, "GET", "/v1/topics/state/b").0, 200);
-    let mut moved = Client::connect(cluster.mqtt(other), &persistent("kept-0")).expect("a connection");
+    let mut moved = wait::until("the session elsewhere", READY_TIMEOUT, || {
+        Client::connect(cluster.mqtt(other), &persistent("kept-0")).ok()
+    });
     assert!(moved.connack().session_present);
 
     let told = drain(&cluster, other, "DELETE", node, "");
     assert_eq!(told.state, "serving");
     cluster.wait_until_ready(node);
-    assert_eq!(
-        connack(&cluster, node, &ConnectOptions::v5("back")).reason,
-        ReasonCode::Success
-    );
+    wait::until("a client that is back", READY_TIMEOUT, || {
+        Client::connect(cluster.mqtt(node), &ConnectOptions::v5("back")).ok()
+    });
     // For good, and at once.
     let told = drain(&cluster, node, "POST", other, "?rate=0&for_good=true");
     assert_eq!(told.rate, 0);
