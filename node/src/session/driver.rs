@@ -201,15 +201,14 @@ impl Driver {
     ) -> Result<Step, StoreError> {
         let mut step = Step::default();
         self.pace.rest();
-        if !self.send_again(connection, node, out, bytes_target)? {
-            return Ok(step);
-        }
+        let is_sent_again = self.send_again(connection, node, out, bytes_target)?;
         if self.under_way.is_some() {
             return Ok(step);
         }
         let mut progress = Progress::default();
         let mut batch = Vec::new();
-        if out.len() < bytes_target {
+        // What the client acknowledges meanwhile goes to the state all the same: it may be what the window waits for.
+        if is_sent_again && out.len() < bytes_target {
             step.yields = self.gather(connection, node, &mut progress, &mut batch)?;
         }
         let is_urgent = !self.acknowledged.received.is_empty()
@@ -276,7 +275,11 @@ impl Driver {
                     let message = Message::of_change(&change, view.log_time_us);
                     let (retain, subscription_ids) = resend.options_for(&message);
                     let outgoing = message.resent(resend.qos, retain, &subscription_ids, (node.log_time_us)());
-                    connection.deliver_reserved(packet_id, &outgoing, out) == DeliverResult::TooLarge
+                    match connection.deliver_reserved(packet_id, &outgoing, out) {
+                        // More was in flight than this connection takes at a time.
+                        DeliverResult::WindowFull => return Ok(false),
+                        result => result == DeliverResult::TooLarge,
+                    }
                 }
                 None => {
                     connection.cancel(packet_id);

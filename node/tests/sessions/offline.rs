@@ -4,9 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use banyan_api::cluster::ClusterStatus;
-use banyan_core::mqtt::packet::QoS;
+use banyan_core::mqtt::packet::{Ack, Packet, Publish, QoS};
 
-use crate::common::client::{Client, ConnectOptions, SubscribeOptions};
+use crate::common::client::{ANSWER_TIMEOUT, Client, ConnectOptions, SubscribeOptions};
 use crate::common::wait::until;
 use crate::support::{ClientExt, Node, event, payload_of, state, topic_of, with_id};
 use crate::{expect_silence, lose, next_unacknowledged, resume, session};
@@ -35,6 +35,80 @@ fn everything_in_order_whatever_became_of_the_topics() {
         assert_eq!((topic_of(&publish), payload_of(&publish)), expected);
     }
     expect_silence(&mut subscriber);
+}
+
+/// [MQTT-3.3.4-9], [MQTT-4.4.0-1]: what was in flight comes again a few at a time, if the client takes no more; at QoS 2 to the end.
+#[test]
+fn what_was_in_flight_comes_again_as_fast_as_the_client_takes_it() {
+    const MESSAGES: usize = 8;
+    let node = Node::start();
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let client_id = format!("{qos:?}");
+        let mut subscriber = resume(node.mqtt(), &session(&client_id), false);
+        subscriber.subscribed(&SubscribeOptions::new(&client_id).each_filter(|filter| filter.qos = qos));
+        let mut publisher = Client::connect(node.mqtt(), &ConnectOptions::v5("p")).unwrap();
+        for count in 0..MESSAGES {
+            publish_at(qos, &mut publisher, event(&client_id, count.to_string()));
+        }
+        for _ in 0..MESSAGES {
+            next_unacknowledged(&mut subscriber);
+        }
+        lose(subscriber);
+        let mut subscriber = resume(node.mqtt(), &session(&client_id).receive_maximum(2), true);
+        let (mut received, mut done) = (Vec::new(), 0);
+        while done < MESSAGES {
+            let answer = match subscriber
+                .receive(ANSWER_TIMEOUT)
+                .expect("more, once what was sent is acknowledged")
+            {
+                Packet::Publish(publish) => {
+                    assert!(publish.dup && publish.qos == qos);
+                    received.push(payload_of(&publish));
+                    let packet_id = publish.packet_id.unwrap();
+                    match qos {
+                        QoS::ExactlyOnce => Packet::PubRec(ack(packet_id)),
+                        _ => {
+                            done += 1;
+                            Packet::PubAck(ack(packet_id))
+                        }
+                    }
+                }
+                Packet::PubRel(pubrel) => {
+                    done += 1;
+                    Packet::PubComp(ack(pubrel.packet_id))
+                }
+                other => panic!("{other:?}"),
+            };
+            subscriber.send(&answer).unwrap();
+        }
+        let expected: Vec<_> = (0..MESSAGES).map(|count| count.to_string()).collect();
+        assert_eq!(received, expected);
+        expect_silence(&mut subscriber);
+    }
+}
+
+fn ack(packet_id: u16) -> Ack {
+    Ack {
+        packet_id,
+        ..Ack::default()
+    }
+}
+
+/// Publishes at QoS 1 or 2, to the end of the exchange.
+fn publish_at(qos: QoS, publisher: &mut Client, mut publish: Publish) {
+    if qos == QoS::AtLeastOnce {
+        publisher.put(publish);
+        return;
+    }
+    let packet_id = publisher.next_packet_id();
+    (publish.qos, publish.packet_id) = (qos, Some(packet_id));
+    publisher.send(&Packet::Publish(Box::new(publish))).unwrap();
+    let is_received =
+        |packet: &Packet| matches!(packet, Packet::PubRec(ack) if ack.packet_id == packet_id).then_some(());
+    publisher.await_packet(is_received).unwrap();
+    publisher.send(&Packet::PubRel(ack(packet_id))).unwrap();
+    let is_done = |packet: &Packet| matches!(packet, Packet::PubComp(ack) if ack.packet_id == packet_id).then_some(());
+    publisher.await_packet(is_done).unwrap();
 }
 
 /// [MQTT-4.4.0-1]: with DUP, and the identifiers that the client knows.
