@@ -23,6 +23,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -77,6 +78,8 @@ struct WriterLog {
 struct Run<'a> {
     cluster: &'a Cluster,
     pace: Duration,
+    /// Devices wait for each other here: what is published before somebody subscribes is not for him.
+    subscribed: Barrier,
     /// Serial number up to which devices publish now.
     goal: AtomicU64,
     /// Writers end.
@@ -93,6 +96,7 @@ fn nobody_notices_a_rolling_restart() {
     let run = Run {
         cluster: &cluster,
         pace,
+        subscribed: Barrier::new(RINGS.len() * DEVICES),
         goal: AtomicU64::new(1),
         is_over: AtomicBool::new(false),
         is_done: AtomicBool::new(false),
@@ -270,6 +274,7 @@ impl Run<'_> {
             window: WINDOW,
         };
         let mut device = Device::start(options, self.addresses(), place);
+        self.subscribed.wait();
         let mut seen: BTreeSet<u64> = BTreeSet::new();
         let mut counted = 0;
         while !self.is_done.load(Ordering::Relaxed) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -296,9 +296,19 @@ impl Cluster {
         self.signal(index, Signal::TERM);
     }
 
-    /// SIGSTOP: node `index` keeps its connections and does nothing until [`resume`](Self::resume).
+    /// SIGSTOP: node `index` keeps its connections and does nothing from now on until [`resume`](Self::resume).
     pub fn pause(&self, index: usize) {
         self.signal(index, Signal::STOP);
+        // Threads on other processors run on until they hear of it.
+        let tasks = format!("/proc/{}/task", self.pid(index).expect("the node runs"));
+        let stands = |task: &Path| {
+            let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+        };
+        wait::until("all threads stopped", Duration::from_secs(10), || {
+            let mut all = fs::read_dir(&tasks).ok()?.filter_map(Result::ok);
+            all.all(|task| stands(&task.path())).then_some(())
+        });
     }
 
     /// SIGCONT.
