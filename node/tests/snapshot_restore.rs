@@ -131,8 +131,13 @@ fn a_backup_under_load_is_whole_and_its_restore_is_the_same_state_in_another_clu
         }
     });
     drop(writer);
-    let members = old.wait_until_equal();
-    let file = save(&old, 2, "?rate=0&consistency=local");
+    // That the writer has gone, and how far idle sessions are, is noted a little later.
+    let (members, file) = wait::until("a backup while nothing changes", TIMEOUT, || {
+        let before = old.wait_until_equal();
+        let file = save(&old, 2, "?rate=0&consistency=local");
+        let members = old.wait_until_equal();
+        (before[2].digest == members[2].digest).then_some((members, file))
+    });
     let (header, data_digest) = verified(&file);
     assert_eq!(Some(header.position.revision), members[2].revision);
     let path = written(&old, "whole.snapshot", &file);

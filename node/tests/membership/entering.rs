@@ -77,6 +77,11 @@ fn who_may_not_enter_is_told_why() {
     assert!(said.contains("ids are never used again"), "{said}");
 
     println!("# the last voter stays\n");
+    // That the other one is gone is noted a moment after it has left.
+    wait::until("the former change done", READY_TIMEOUT, || {
+        let ran = banyanctl::run_quietly(&cluster, asked, "member remove 1 --dry-run");
+        (!ran.stderr.contains("one change at a time")).then_some(())
+    });
     let ran = banyanctl::run(&cluster, asked, "member remove 1");
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("the last voter"), "{}", ran.stderr);
