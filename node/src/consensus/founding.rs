@@ -31,7 +31,9 @@ pub fn encode_members(members: &BTreeMap<NodeId, String>, applied: AppliedId) ->
 /// # Errors
 /// The row is unreadable.
 pub fn members_of_state(row: &[u8]) -> Result<Vec<Member>, WireError> {
-    Ok(members(wire::decode::<StoredMembership>(row)?.membership()))
+    Ok(members_of_membership(
+        wire::decode::<StoredMembership>(row)?.membership(),
+    ))
 }
 
 /// The membership row that a membership entry of the log makes at `applied`.
@@ -43,7 +45,8 @@ pub fn row_of_entry(payload: &[u8], applied: AppliedId) -> Result<Bytes, WireErr
     wire::encode(&StoredMembership::new(Some(log_id_of(applied)), membership))
 }
 
-fn members(membership: &Membership<NodeId, BasicNode>) -> Vec<Member> {
+/// The members of a membership, by id.
+pub(super) fn members_of_membership(membership: &Membership<NodeId, BasicNode>) -> Vec<Member> {
     let voters: BTreeSet<_> = membership.voter_ids().collect();
     let member = |(node_id, node): (&NodeId, &BasicNode)| Member {
         node_id: *node_id,

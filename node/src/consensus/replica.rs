@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use super::checkpoint;
 use super::checkpoint_mark::CheckpointMark;
 use super::digests::DigestMark;
+use super::founding::members_of_membership;
 use super::housekeeping::House;
 use super::intake::{self, Reject, Submission};
 use super::log_store::{LogHandle, LogStore, to_entry_id};
@@ -656,13 +657,7 @@ fn leadership_of(raft: &Raft<TypeConfig, StateMachine>) -> Leadership {
 fn members_of(raft: &Raft<TypeConfig, StateMachine>) -> Arc<[Member]> {
     let metrics = raft.server_metrics();
     let membership = Arc::clone(&metrics.borrow_watched().membership_config);
-    let voters: BTreeSet<_> = membership.voter_ids().collect();
-    let member = |(node_id, node): (&NodeId, &BasicNode)| Member {
-        node_id: *node_id,
-        peer_address: node.addr.clone(),
-        voter: voters.contains(node_id),
-    };
-    membership.nodes().map(member).collect()
+    members_of_membership(membership.membership()).into()
 }
 
 async fn follow_metrics(

@@ -199,12 +199,9 @@ impl Replica {
 
     /// Lets `heir` lead; whether it does.
     async fn hand_over(&self, heir: NodeId) -> bool {
-        let mut leadership = self.leadership();
-        if self.raft().trigger().transfer_leader(heir).await.is_err() {
-            return false;
-        }
-        let other = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != self.node_id()));
-        matches!(tokio::time::timeout(HAND_OVER_TIMEOUT, other).await, Ok(Ok(_)))
+        let handed_over = tokio::time::timeout(HAND_OVER_TIMEOUT, self.hand_over_to(heir)).await;
+        let leader = self.leadership().borrow().leader;
+        handed_over.is_ok() && leader.is_some_and(|leader| leader != self.node_id())
     }
 
     /// Sets where `node_id` is reached, as leader, as the node itself says.
