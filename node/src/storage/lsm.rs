@@ -20,8 +20,11 @@ use crate::components::Stores;
 
 const CURRENT_KEY: &[u8] = b"current";
 const STORE_LSM: &str = "store";
-/// Bytes of one batch while a replacement is loaded.
-const LOAD_BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Fewest and most bytes of a replacement that become one file, in order: few enough that the log's syncs hardly wait for the
+/// file's, enough that a large state has no more files than it needs.
+const LOAD_FILE_BYTES: (usize, usize) = (4 * 1024 * 1024, 64 * 1024 * 1024);
+/// A file takes this share of what has been loaded before it, within [`LOAD_FILE_BYTES`].
+const LOAD_FILE_SHARE: usize = 64;
 
 /// Why the store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -172,6 +175,7 @@ impl Store for LsmStore {
             last_key: None,
             pending: Vec::new(),
             pending_bytes: 0,
+            loaded_bytes: 0,
         }))
     }
 }
@@ -212,20 +216,22 @@ struct LsmReplacement {
     last_key: Option<Bytes>,
     pending: Vec<(Bytes, Bytes)>,
     pending_bytes: usize,
+    loaded_bytes: usize,
 }
 
 impl LsmReplacement {
+    /// Makes a sorted, synced file of what is pending, past journal and memtable: it is written once.
     fn flush(&mut self) -> Result<(), StoreError> {
-        let mut batch = self.database.batch();
-        for (key, value) in self.pending.drain(..) {
-            batch.insert(&self.next.lsm, key, value);
-        }
-        self.pending_bytes = 0;
-        batch.commit().map_err(|error| store_error(&error))?;
-        // Little by little: one sync of everything would hold up those of the log for as long as it takes.
-        self.database
-            .persist(PersistMode::SyncData)
-            .map_err(|error| store_error(&error))
+        let load = |pending: &mut Vec<(Bytes, Bytes)>| {
+            let mut ingestion = self.next.lsm.start_ingestion()?;
+            for (key, value) in pending.drain(..) {
+                ingestion.write(key, value)?;
+            }
+            ingestion.finish()
+        };
+        load(&mut self.pending).map_err(|error: fjall::Error| store_error(&error))?;
+        self.loaded_bytes += std::mem::take(&mut self.pending_bytes);
+        Ok(())
     }
 }
 
@@ -237,7 +243,8 @@ impl Replacement for LsmReplacement {
         self.last_key = Some(key.clone());
         self.pending_bytes += key.len() + value.len();
         self.pending.push((key, value));
-        if self.pending_bytes >= LOAD_BATCH_BYTES {
+        let (fewest, most) = LOAD_FILE_BYTES;
+        if self.pending_bytes >= (self.loaded_bytes / LOAD_FILE_SHARE).clamp(fewest, most) {
             self.flush()?;
         }
         Ok(())
@@ -245,9 +252,6 @@ impl Replacement for LsmReplacement {
 
     fn install(mut self: Box<Self>) -> Result<(), StoreError> {
         self.flush()?;
-        self.database
-            .persist(PersistMode::SyncAll)
-            .map_err(|error| store_error(&error))?;
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         batch.insert(&self.store, CURRENT_KEY, self.next.generation.to_be_bytes().to_vec());
         batch.commit().map_err(|error| store_error(&error))?;
@@ -331,6 +335,33 @@ mod tests {
         let store = LsmStore::open(directory.path(), 1 << 20).expect("opens again");
         let all = pairs(store.view().as_ref(), Direction::Ascending);
         assert_eq!(all, vec![("later".into(), "3".into()), ("new".into(), "2".into())]);
+    }
+
+    #[test]
+    fn a_replacement_of_many_files_is_read_and_written_like_any_contents() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let key = |n: u32| Bytes::copy_from_slice(&n.to_be_bytes());
+        let value = Bytes::from(vec![7; 64 * 1024]);
+        let count = 5 * (LOAD_FILE_BYTES.0 / value.len()) as u32;
+        {
+            let store = LsmStore::open(directory.path(), 1 << 20).expect("opens");
+            let mut replacement = store.begin_replacement().expect("begins");
+            for n in 0..count {
+                replacement.push(key(n), value.clone()).expect("pushes");
+            }
+            replacement.install().expect("installs");
+            assert_eq!(pairs(store.view().as_ref(), Direction::Ascending).len(), count as usize);
+        }
+        let store = LsmStore::open(directory.path(), 1 << 20).expect("opens again");
+        assert_eq!(pairs(store.view().as_ref(), Direction::Ascending).len(), count as usize);
+        store
+            .write(vec![(key(0), None), (key(1), Some(Bytes::from("new")))])
+            .expect("writes");
+        drop(store);
+        let store = LsmStore::open(directory.path(), 1 << 20).expect("opens once more");
+        let all = pairs(store.view().as_ref(), Direction::Ascending);
+        assert_eq!(all.len(), count as usize - 1);
+        assert_eq!(all[0], (key(1), Bytes::from("new")));
     }
 
     #[test]
