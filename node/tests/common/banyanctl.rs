@@ -1,5 +1,6 @@
 //! `banyanctl`, run as a user does.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -62,22 +63,44 @@ pub fn ok(cluster: &Cluster, asked: &[usize], line: &str) -> String {
     ran.stdout
 }
 
-/// The program, built as the node under test was, beside it. It belongs to another package, for which cargo does not do so.
+/// The program beside the node under test. It belongs to another package: `cargo test --workspace` has built it, and if nothing has,
+/// or its sources have changed since, it is built here.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let node = Path::new(env!("CARGO_BIN_EXE_banyan"));
         let folder = node.parent().expect("a folder");
-        let target = folder.parent().expect("the target folder");
-        let mut build = Command::new(env!("CARGO"));
-        build
-            .args(["build", "--quiet", "--package", "banyan-cli", "--target-dir"])
-            .arg(target)
-            .current_dir(env!("CARGO_MANIFEST_DIR"));
-        if folder.ends_with("release") {
-            build.arg("--release");
+        let program = folder.join("banyanctl");
+        if !is_fresh(&program) {
+            build_in(folder);
         }
-        assert!(build.status().expect("cargo runs").success(), "banyanctl is built");
-        folder.join("banyanctl")
+        program
     })
+}
+
+/// Whether `program` is newer than all that cargo noted it was made of.
+fn is_fresh(program: &Path) -> bool {
+    let changed_at = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    let Ok(noted) = fs::read_to_string(program.with_extension("d")) else {
+        return false;
+    };
+    let Some((_, sources)) = noted.split_once(": ") else {
+        return false;
+    };
+    let built_at = changed_at(program);
+    let is_older = |source: &str| changed_at(Path::new(source)).is_some_and(|at| Some(at) <= built_at);
+    sources.split_whitespace().all(is_older)
+}
+
+fn build_in(folder: &Path) {
+    let target = folder.parent().expect("the target folder");
+    let mut build = Command::new(env!("CARGO"));
+    build
+        .args(["build", "--quiet", "--package", "banyan-cli", "--target-dir"])
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    if folder.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().expect("cargo runs").success(), "banyanctl is built");
 }
