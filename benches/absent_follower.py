@@ -50,6 +50,10 @@ class Node:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/v1/cluster", timeout=5) as answer:
             return json.load(answer)
 
+    def post(self, path):
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", method="POST")
+        urllib.request.urlopen(request, timeout=5).close()
+
 
 def wait_until(what, check, seconds):
     end = time.monotonic() + seconds
@@ -62,6 +66,14 @@ def wait_until(what, check, seconds):
             return found
         time.sleep(0.1)
     sys.exit(f"{what}: not within {seconds} s")
+
+
+def hand_over(node, away):
+    """Whether another node than `away` leads; if it does not, it is asked to let `node` lead."""
+    leader = node.cluster()["leader"]
+    if leader == away.id:
+        node.post(f"/v1/cluster/leader?to={node.id}")
+    return leader not in (None, away.id)
 
 
 def member(status, node):
@@ -105,14 +117,15 @@ def show(phase, report):
     return latency["p99"]
 
 
-def measure(arguments, directory):
-    nodes = [Node(arguments.banyan, directory, index, arguments.base_port) for index in range(3)]
+def measure(arguments, directories):
+    nodes = [Node(arguments.banyan, directory, index, arguments.base_port) for index, directory in enumerate(directories)]
     try:
         for node in nodes:
             node.start()
-        leader = wait_until("a leader", lambda: nodes[0].cluster()["leader"], 30)
-        away = next(node for node in reversed(nodes) if node.id != leader)
-        staying = [node for node in nodes if node is not away]
+        wait_until("a leader", lambda: nodes[0].cluster()["leader"], 30)
+        away, staying = nodes[-1], nodes[:-1]
+        # It is to be a follower that goes.
+        wait_until("another leader", lambda: hand_over(staying[0], away), 30)
         load = Load(arguments, staying)
         load.fill(arguments.topics)
         before = show("all three nodes", load.run(arguments.seconds))
@@ -165,12 +178,16 @@ def main():
     parser.add_argument("--payload", type=int, default=128, help="bytes")
     parser.add_argument("--rate", type=int, default=2_000, help="writes a second of the paced load")
     parser.add_argument("--seconds", type=int, default=20, help="of each phase")
+    parser.add_argument("--away-directory", help="where the node that goes away has its data: a disk of its own")
     parser.add_argument("--base-port", type=int, default=21_000)
     parser.add_argument("--banyan", default=os.path.join(ROOT, "target/release/banyan"))
     parser.add_argument("--bench", default=os.path.join(ROOT, "target/release/banyan-bench"))
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="banyan-absent-") as directory:
-        measure(arguments, directory)
+    prefix = "banyan-absent-"
+    with tempfile.TemporaryDirectory(prefix=prefix) as one, tempfile.TemporaryDirectory(
+        prefix=prefix, dir=arguments.away_directory
+    ) as other:
+        measure(arguments, [one, one, other])
 
 
 if __name__ == "__main__":

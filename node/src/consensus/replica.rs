@@ -607,7 +607,7 @@ impl Replica {
 /// Recomputes the digest of what the store held when it was opened: rows that storage has lost or changed without a word
 /// show here. Runs beside the start; the node stops if it fails.
 async fn verify_digest(view: StateView, fatal: Fatal) {
-    let verified = crate::blocking::run(move || match view.full_digest() {
+    let verified = crate::blocking::run_in_background(move || match view.full_digest() {
         Ok(found) if found == view.digest => Ok(()),
         Ok(found) => Err(format!(
             "the stored state has digest {found}, its last checkpoint had {}",

@@ -417,7 +417,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.shared.has_groups.store(state.has_groups(), Ordering::Relaxed);
         self.shared.digests.lock().clear();
         let former = std::mem::replace(&mut *self.shared.state.lock(), state);
-        crate::blocking::run(move || drop(former)).await;
+        crate::blocking::run_in_background(move || drop(former)).await;
         self.shared.applied.send_replace(position);
         self.shared.layer_room.notify_one();
         self.shared.ring.skip(position.revision);

@@ -85,7 +85,7 @@ async fn write(mut backup: backup::Writer, rate: u64, writer: &Writer) -> Option
     let started = Instant::now();
     let mut written = 0_u64;
     loop {
-        let (returned, piece) = crate::blocking::run(move || {
+        let (returned, piece) = crate::blocking::run_in_background(move || {
             let piece = backup.next_piece();
             (backup, piece)
         })

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use parking_lot::RwLock;
 
+use crate::blocking;
 use crate::components::Stores;
 
 const CURRENT_KEY: &[u8] = b"current";
@@ -64,12 +65,14 @@ impl LsmStore {
             fjall::Error::Locked => LsmOpenError::InUse,
             other => LsmOpenError::Damaged(other.to_string()),
         };
-        let database = Database::builder(directory)
-            .cache_size(cache_bytes)
-            .worker_threads(1)
-            .manual_journal_persist(true)
-            .open()
-            .map_err(open_error)?;
+        let open = || {
+            Database::builder(directory)
+                .cache_size(cache_bytes)
+                .worker_threads(1)
+                .manual_journal_persist(true)
+                .open()
+        };
+        let database = blocking::run_where_workers_yield(open).map_err(open_error)?;
         let store = database
             .keyspace(STORE_LSM, KeyspaceCreateOptions::default)
             .map_err(open_error)?;

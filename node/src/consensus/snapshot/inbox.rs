@@ -180,7 +180,7 @@ impl SnapshotInbox {
                 held => {
                     drop(held);
                     let store = Arc::clone(&self.store);
-                    let replacement = crate::blocking::run(move || store.begin_replacement()).await?;
+                    let replacement = crate::blocking::run_in_background(move || store.begin_replacement()).await?;
                     Loaded {
                         from,
                         meta: meta.clone(),
@@ -194,7 +194,7 @@ impl SnapshotInbox {
                     // Not cancelled in between: nothing may outlive the lock that is held here.
                     let Loaded { replacement, sum, .. } = held;
                     due = due.max(Instant::now()) + self.time_for(body.len());
-                    let pushed = crate::blocking::run(move || push_chunk(replacement, sum, body));
+                    let pushed = crate::blocking::run_in_background(move || push_chunk(replacement, sum, body));
                     let (replacement, sum) = pushed.await?;
                     *loading = Some(Loaded {
                         from,

@@ -102,7 +102,7 @@ impl SnapshotOutbox {
         }
         while let Some(lower) = from {
             let view = Arc::clone(&snapshot.view);
-            let chunk = crate::blocking::run(move || read_chunk(&*view, &lower)).await?;
+            let chunk = crate::blocking::run_in_background(move || read_chunk(&*view, &lower)).await?;
             sum.add(chunk.pairs, &chunk.message[1..]);
             from = chunk.next;
             self.unfinished.note(self.to, snapshot, sum, from.clone());
