@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Consistency, Service};
+use crate::alarms::AlarmKind;
 use crate::consensus::observe::Observation;
 use crate::metrics::families::Unit;
 use crate::metrics::{Families, Gauge, Histogram, process};
@@ -87,6 +88,17 @@ impl Service {
             "1 if the node can serve writes and linearizable reads: it is in touch with a quorum and keeps up.",
             u64::from(self.is_ready().is_ok()),
         );
+        let raised = self.alarms().own();
+        for kind in AlarmKind::ALL {
+            let is_raised = raised.iter().any(|alarm| alarm.kind == kind);
+            families.gauge_of(
+                "banyan_alarm",
+                Unit::None,
+                "1 while this node has raised such an alarm, about itself or another member.",
+                &[("alarm", kind.name())],
+                f64::from(u8::from(is_raised)),
+            );
+        }
         if let Some(staleness) = self.staleness() {
             families.gauge_of(
                 "banyan_staleness",

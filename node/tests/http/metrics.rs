@@ -241,6 +241,7 @@ fn what_happens_is_counted() {
     }
     assert!(after.value("banyan_raft_elections_total") >= 1.0);
     assert_eq!(after.value("banyan_ready"), 1.0);
+    assert_eq!(after.value("banyan_alarm{alarm=\"no-quorum\"}"), 0.0);
     assert_eq!(after.value("banyan_raft_members{role=\"voter\"}"), 3.0);
     let scrapes = nodes.each_ref().map(Scrape::of);
     let leaders: f64 = scrapes.iter().map(|scrape| scrape.value("banyan_raft_is_leader")).sum();
