@@ -82,7 +82,9 @@ pub fn disks(cluster: &Cluster) -> Vec<DurableLog> {
 
 fn durable(node: &SimNode) -> Option<DurableLog> {
     let copy = MemoryDisk::from_files(node.disk().durable_files());
+    // Small, for the disks that hold no log yet: one is begun on each copy of them.
     let settings = LogSettings {
+        segment_bytes: 16 * 1024,
         thread: false,
         ..LogSettings::default()
     };

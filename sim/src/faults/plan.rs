@@ -95,8 +95,7 @@ impl Class {
         (Self::Lost, 0.1),
         (Self::Failpoint, 0.8),
         (Self::Repeat, 0.5),
-        // Only where it is asked for, until enough of its seeds were clean.
-        (Self::Churn, 0.0),
+        (Self::Churn, 0.5),
     ];
 
     /// Its name in the table of faults.
