@@ -32,7 +32,9 @@ fn held_back(by: &[(u64, Option<(String, FeatureLevel)>)]) -> String {
     }
     let holders = by.iter().map(|(node_id, known)| match known {
         Some((version, level)) => format!("node {node_id} holds it back (version {version}, level {level})"),
-        None => format!("node {node_id} does not answer"),
+        None => {
+            format!("node {node_id} does not answer; start it, or remove it with `banyanctl member remove {node_id}`")
+        }
     });
     holders.collect::<Vec<_>>().join(", ")
 }

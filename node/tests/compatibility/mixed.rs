@@ -13,6 +13,7 @@ use banyan_core::feature::FeatureLevel;
 use banyan_node::settings::Settings;
 use tokio::runtime::Runtime;
 
+use crate::common::banyanctl;
 use crate::common::cluster::{Cluster, READY_TIMEOUT};
 use crate::common::load::{Load, LoadOptions};
 use crate::common::wait;
@@ -139,4 +140,36 @@ fn what_is_new_is_refused_with_the_node_that_holds_it_back() {
     for asked in 0..3 {
         wait::until("level 2", READY_TIMEOUT, || ask(&nodes, asked).ok());
     }
+}
+
+/// A member that died before it knew the level would hold it back for ever if it could not be removed.
+#[test]
+fn who_is_gone_for_good_is_removed_at_any_level() {
+    let _alone = one_at_a_time();
+    let cluster = Cluster::new(3, SETTINGS);
+    cluster.indexes().for_each(|node| match node {
+        OLD => cluster.spawn_with(OLD, &[("feature_level_max", "1")]),
+        _ => cluster.spawn(node),
+    });
+    cluster.indexes().for_each(|node| cluster.wait_until_ready(node));
+    let asked = [0, 1];
+    let refused = banyanctl::run(&cluster, &asked, "member add --no-wait");
+    assert_eq!(refused.code, 1, "{}", refused.stdout);
+    assert!(refused.stderr.contains("node 3 holds it back"), "{}", refused.stderr);
+
+    cluster.kill(OLD);
+    let command = format!("member remove {} --no-wait", cluster.id(OLD));
+    wait::until("a member that is known to be silent", READY_TIMEOUT, || {
+        let ran = banyanctl::run(&cluster, &asked, &command);
+        (ran.code == 0).then_some(())
+    });
+    wait::until("level 2 of those who are left", READY_TIMEOUT, || {
+        (levels(&cluster, 0)? == [(2, 2), (2, 2)]).then_some(())
+    });
+    banyanctl::ok(&cluster, &asked, "member add --no-wait");
+    // It hears that it is a member no more, also with today's program.
+    cluster.spawn(OLD);
+    let ended = cluster.wait_for_end(OLD);
+    let log = std::fs::read_to_string(cluster.log_file(OLD)).expect("a log");
+    assert_eq!(ended.code(), Some(4), "{log}");
 }

@@ -1,5 +1,6 @@
 //! Who may enter, and under which address.
 
+use super::certificates::{Authority, CLIENT, SERVER};
 use super::common::banyanctl;
 use super::*;
 
@@ -107,6 +108,48 @@ fn a_founder_that_lost_its_data_does_not_begin_anew() {
         said.contains("has been a member, and its data directory is empty now"),
         "{said}"
     );
+}
+
+/// One token, and the new node has the vote of the dead one: under mutual TLS, where a node without a certificate is not even heard.
+#[test]
+fn a_dead_node_is_replaced_with_one_token_where_nodes_show_certificates() {
+    let _alone = one_at_a_time();
+    let dir = tempfile::tempdir().expect("a directory");
+    let authority = Authority::new("nodes");
+    let files = authority.issue("node", &[SERVER, CLIENT]).write(dir.path());
+    let text = |path: &std::path::Path| path.display().to_string();
+    let certificates = [
+        ("peer_certificate", text(&files.certificate)),
+        ("peer_key", text(&files.key)),
+        ("peer_ca", text(&authority.write(dir.path(), "ca.pem"))),
+    ];
+    let settings = certificates.each_ref().map(|(key, value)| (*key, value.as_str()));
+    let cluster = Cluster::growing(4, 3, &settings);
+    (0..3).for_each(|index| cluster.spawn(index));
+    (0..3).for_each(|index| cluster.wait_until_ready(index));
+    wait::until("feature level of goals", READY_TIMEOUT, || {
+        let levels = members(&cluster, 0).into_iter().map(|member| member.feature_level);
+        levels.min()?.is_some_and(|level| level >= 2).then_some(())
+    });
+    let dies = leader(&cluster, 0);
+    let asked: Vec<usize> = (0..3).filter(|index| *index != dies).collect();
+    cluster.kill(dies);
+
+    let added = banyanctl::ok(
+        &cluster,
+        &asked,
+        &format!("member add --replace {} --no-wait", cluster.id(dies)),
+    );
+    start_new(&cluster, 3, &added);
+    wait_for_role(&cluster, asked[0], 3, "voter");
+    wait::until("members without the dead one", READY_TIMEOUT, || {
+        let members = members(&cluster, asked[0]);
+        (members.len() == 3 && members.iter().all(|member| member.id != cluster.id(dies))).then_some(())
+    });
+    println!("# the dead node comes back\n");
+    cluster.spawn(dies);
+    assert_removed(&cluster, dies);
+    cluster.wait_until_ready(3);
 }
 
 /// Addresses are attributes: a node that starts with another one is found by it.

@@ -12,6 +12,9 @@
     reason = "the nodes are other processes: their time is the real one"
 )]
 
+#[path = "../listeners/certificates.rs"]
+#[allow(dead_code, reason = "written for the tests of listeners, which also use the rest")]
+mod certificates;
 #[path = "../common/mod.rs"]
 mod common;
 mod entering;

@@ -38,6 +38,8 @@ const FAILED_STEP_PAUSE: Duration = Duration::from_millis(500);
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for another to lead after it was asked to.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time for the members that are left to reach the feature level that a silent one held back.
+const LEVEL_TIMEOUT: Duration = Duration::from_secs(4);
 /// Time for a change of goals to be applied.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A node counts as one that holds connections for so long after it has let the last go: it should hear of that itself.
@@ -121,6 +123,13 @@ impl Replica {
         if dry_run || plan.is_done {
             return Ok(plan);
         }
+        if let MemberRequest::Remove(node_id) = request
+            && self.feature_level() < MemberChange::FEATURE_LEVEL
+            && !situation.answering.contains(node_id)
+        {
+            let is_voter = situation.voters.contains(node_id);
+            return self.remove_silent(*node_id, is_voter).await.map(|()| plan);
+        }
         let change = match request.clone() {
             MemberRequest::IssueToken {
                 token,
@@ -177,6 +186,22 @@ impl Replica {
         self.member_goals()
             .admit(token, node_id, nonce, self.log_time_us())
             .map_err(|refusal| Refusal::Entry(refusal.to_string()))
+    }
+
+    /// Takes a member out that does not answer, in a cluster below the level of goals: it is what holds the level back. Its id is
+    /// marked as one that has left once there are goals.
+    async fn remove_silent(&self, node_id: NodeId, is_voter: bool) -> Result<(), Refusal> {
+        let step = Step::Remove { node_id, is_voter };
+        self.take(step.clone()).await?;
+        tracing::info!(step = %step, "membership");
+        let deadline = Instant::now() + LEVEL_TIMEOUT;
+        while self.feature_level() < MemberChange::FEATURE_LEVEL && Instant::now() < deadline {
+            tokio::time::sleep(STEP_INTERVAL).await;
+        }
+        if let Err(error) = self.change_members(goal(node_id, MemberGoal::Leaves)).await {
+            tracing::warn!(node = node_id, %error, "its id is not marked as one that has left: do not start it again");
+        }
+        Ok(())
     }
 
     /// Puts a change of what the members are to be into the log and waits until it is applied here. The one place that does.
