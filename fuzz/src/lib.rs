@@ -4,6 +4,8 @@
 //! findings. See `README.md`.
 
 pub mod apply;
+#[cfg(feature = "node")]
+pub mod backup;
 pub mod choices;
 #[cfg(feature = "codecs")]
 pub mod codec_diff;

@@ -42,6 +42,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "record_decode" => record_decode(),
         "command_decode" => command_decode(),
         "apply" => apply(),
+        "backup" => backup(),
         "log_record" => log_record(),
         other => panic!("no target {other}"),
     }
@@ -404,7 +405,8 @@ fn record_decode() -> Vec<Vec<u8>> {
     seeds
 }
 
-fn operations() -> Vec<Operation> {
+/// One operation of each kind.
+pub(crate) fn operations() -> Vec<Operation> {
     let topic = TopicName::parse("a/b").expect("legal");
     let publisher = Bytes::from_static(b"p");
     let (metadata, payload) = (metadata(), Bytes::from_static(b"21.5"));
@@ -522,6 +524,18 @@ fn sessions(open: &[u8]) -> Vec<u8> {
         seed.extend([0, 250, 0, 56, kind, 7, 0, 0, 1, 0xE8]);
     }
     seed
+}
+
+/// Decisions of `backup`, a few for each form.
+fn backup() -> Vec<Vec<u8>> {
+    vec![
+        vec![0, 0, 60, 0, 1],
+        vec![0, 0, 200, 1],
+        [&[1, 1, 1, 0, 2, 9][..], &[1, 0, 0, 0, 0, 0, 0, 0, 1], &[2, 1, 2], &[1, 1], &[4, 1, 0]].concat(),
+        vec![1, 1, 1, 1, 9, 0, 0, 0, 1, 0, 0, 0, 0, 2],
+        [&[1, 0][..], &[0, 1, 40], &[0; 40]].concat(),
+        b"\x02banyan\0S".to_vec(),
+    ]
 }
 
 /// Decisions of `log_record`, a few for each form.

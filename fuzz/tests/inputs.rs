@@ -31,6 +31,8 @@ macro_rules! targets {
 
 targets! {
     apply
+    #[cfg(feature = "node")]
+    backup
     #[cfg(feature = "codecs")]
     codec_diff
     command_decode
