@@ -40,6 +40,8 @@ pub const TICK: Duration = Duration::from_millis(1);
 pub const CLIENTS: &str = "clients";
 /// How long a node may take to come to the step at which its power is to go, microseconds.
 const FAILPOINT_US: Time = 3_000_000;
+/// A leader that is to crash while one set of voters is replacing another does so within this, microseconds.
+const IN_BETWEEN_US: Time = 40_000;
 /// Most segments in flight of one TCP connection: turmoil's does not slow senders down.
 const TCP_CAPACITY: usize = 65_536;
 
@@ -105,6 +107,8 @@ pub struct Cluster {
     memberships: Memberships,
     /// Crashing, as soon as the next write comes.
     dying: BTreeMap<u64, Time>,
+    /// The leader is to crash as soon as one set of voters is replacing another; then for so long already.
+    in_between: Option<Option<Time>>,
     now: Time,
     counters: ClusterCounters,
 }
@@ -147,6 +151,7 @@ impl Cluster {
             trace,
             random: stream(settings.seed, "crash"),
             dying: BTreeMap::new(),
+            in_between: None,
             now: 0,
             counters: ClusterCounters::default(),
         }
@@ -173,6 +178,28 @@ impl Cluster {
         self.bury();
         for id in &self.up {
             self.memberships.look(&self.nodes[id]);
+        }
+        self.crash_if_in_between();
+    }
+
+    /// Whether the power of the leader is to go once one set of voters is replacing another: a moment later, so that others may
+    /// have heard of it.
+    pub fn crash_in_between(&mut self, whether: bool) {
+        self.in_between = whether.then_some(None);
+    }
+
+    fn crash_if_in_between(&mut self) {
+        let Some(at) = self.in_between else { return };
+        if !self.memberships.possible().any(MembershipSeen::is_joint) {
+            return;
+        }
+        let at = at.unwrap_or_else(|| self.now + self.random.random_range(0..IN_BETWEEN_US));
+        self.in_between = Some(Some(at));
+        if self.now >= at
+            && let Some(leader) = self.leader().filter(|leader| self.up.contains(leader))
+        {
+            self.in_between = None;
+            self.crash(leader, false, false);
         }
     }
 

@@ -8,7 +8,7 @@
 //!
 //! A new node enters with a token, which it shows itself; or somebody shows it in its name while it is cut off and the others
 //! purge their log: it then begins with a snapshot. An id that was a member's once is never used again. Nodes that are removed
-//! learn it from the others, and stop.
+//! learn it from the others, and stop. Now and then the leader loses its power between two sets of voters.
 
 mod effect;
 
@@ -129,6 +129,8 @@ impl Episode for Churn {
                 }
             }
         }
+        let crashes = world.random.random_bool(0.4);
+        world.cluster.crash_in_between(crashes);
         Some(underway)
     }
 
@@ -137,6 +139,7 @@ impl Episode for Churn {
     }
 
     fn end(&mut self, world: &mut World<'_>, underway: Underway) {
+        world.cluster.crash_in_between(false);
         if let Some(id) = underway.comes.filter(|_| underway.cut_off) {
             purge(world);
             let others = others(world, id);
