@@ -59,6 +59,8 @@ pub enum Bug {
     Gap,
     /// A checkpoint covers half a batch.
     Half,
+    /// A change of voters that an earlier leader began is not finished.
+    Joint,
 }
 
 #[cfg(all(feature = "planted-bugs", not(debug_assertions)))]

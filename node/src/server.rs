@@ -447,7 +447,8 @@ impl Server {
     }
 
     /// Notes in the data directory that this node was removed; the error to end with.
-    fn mark_removed(&self) -> RunError {
+    #[must_use]
+    pub fn mark_removed(&self) -> RunError {
         let removed = enter::removed(&self.settings);
         tracing::warn!(node = self.settings.node_id, "removed from the cluster; the node stops");
         match enter::mark_removed(&self.settings, &*self.disk) {

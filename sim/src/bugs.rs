@@ -176,8 +176,9 @@ pub const BUGS: &[PlantedBug] = &[
         id: "P20",
         bug: Bug::P20,
         what: "a node that has lost its data is let in again under its id",
-        // That it takes part is seen before anything comes of it.
-        invariants: &["I-45"],
+        // That it takes part is seen before anything comes of it; but openraft's assertion that no follower's log becomes
+        // shorter may see it first.
+        invariants: &["I-45", "panic"],
         budget: 50,
         needs: &[Class::Lost],
     },
@@ -256,6 +257,14 @@ pub const BUGS: &[PlantedBug] = &[
         invariants: &["I-9", "I-7"],
         budget: 20,
         needs: &[],
+    },
+    PlantedBug {
+        id: "P-joint",
+        bug: Bug::Joint,
+        what: "a change of voters that an earlier leader began is not finished",
+        invariants: &["goals"],
+        budget: 100,
+        needs: &[Class::Churn],
     },
 ];
 

@@ -16,7 +16,7 @@ pub use self::thread::keep_panics;
 
 use self::clients::Clients;
 use crate::cluster::log::LogCollector;
-use crate::cluster::{Cluster, ClusterCounters, ClusterSettings, observe};
+use crate::cluster::{Cluster, ClusterCounters, ClusterSettings, members, observe};
 use crate::components::random::stream;
 use crate::faults::Faults;
 use crate::faults::plan::{Class, Plan};
@@ -192,6 +192,11 @@ fn coverage(run: &Run<'_>, trace: &[Line]) -> Seen {
     coverage.add(seen::TRANSFERS, counters.transfers);
     coverage.add(seen::ELECTIONS, counters.elections);
     coverage.add(seen::BLANK_RETURNS, counters.blank_returns);
+    coverage.add(seen::MEMBER_REQUESTS, counters.member_requests);
+    coverage.add(seen::MEMBER_ACCEPTANCES, counters.member_acceptances);
+    coverage.add(seen::MEMBER_REFUSALS, counters.member_refusals);
+    coverage.add(seen::MEMBER_GOALS, counters.member_goals);
+    coverage.add(seen::REMOVALS, counters.removals);
     // The first snapshot of a node that came later is what it begins with.
     let later = (run.config.plan.node_count + 1..).take(run.config.plan.spare_count() as usize);
     let began = later.filter(|id| {
@@ -287,6 +292,16 @@ impl<'a> Run<'a> {
         while self.cluster.now() < healed_at + SETTLED_US {
             self.step_healed()?;
         }
+        while !self.core_agrees() {
+            let (invariant, message) = self.why_not_agreed();
+            self.check_time(healed_at, invariant, message)?;
+            self.step_healed()?;
+        }
+        while let Some(message) = self.unreached() {
+            self.check_time(healed_at, "goals", &message)?;
+            self.step_healed()?;
+        }
+        // What came last of the members is known to all too.
         while !self.core_agrees() {
             let (invariant, message) = self.why_not_agreed();
             self.check_time(healed_at, invariant, message)?;
@@ -422,6 +437,11 @@ impl<'a> Run<'a> {
         self.cluster.leader().is_some()
             && first.0.map(|applied| applied.index) == first.2.map(|last| last.index)
             && states.all(|state| state == Some(first))
+    }
+
+    /// What of the members is not as it is to be, although all that it takes are there.
+    fn unreached(&self) -> Option<String> {
+        members::unreached(&self.cluster, &self.settings.core)
     }
 
     /// A node that others have left behind what they still have is a matter of its own.

@@ -27,7 +27,7 @@ pub struct Members {
 pub enum Admission {
     /// It enters now.
     Enters(TokenRow),
-    /// It has entered with this token before, and has not heard of it.
+    /// It has entered before, and has not heard of it.
     HasEntered,
 }
 
@@ -96,10 +96,13 @@ impl Members {
     /// # Errors
     /// Why not.
     pub fn admit(&self, token: &TokenHash, node_id: u64, nonce: u64, now_us: u64) -> Result<Admission, EnterRefusal> {
+        // It may have missed the answer for so long that its token is forgotten.
+        if nonce != 0 && self.get(node_id).is_some_and(|row| row.nonce == nonce) && !self.is_leaving(node_id) {
+            return Ok(Admission::HasEntered);
+        }
         let row = self.tokens.get(token).ok_or(EnterRefusal::Unknown)?;
         match (row.used_by, self.rows.get(&node_id)) {
             (_, Some(member)) if member.goal >= MemberGoal::Leaves => Err(EnterRefusal::Gone(node_id)),
-            (Some(used_by), _) if used_by == (node_id, nonce) => Ok(Admission::HasEntered),
             (_, Some(_)) => Err(EnterRefusal::Member(node_id)),
             (Some((other, _)), None) => Err(EnterRefusal::Used(other)),
             (None, None) if row.expires_at_us <= now_us => Err(EnterRefusal::Expired),

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use banyan_core::keyspace::member::MemberGoal;
 use banyan_node::consensus::types::{LogId, StoredMembership};
 use banyan_node::consensus::wire;
+use banyan_node::server::Server;
 use banyan_node::storage::log::{EntryKind, LogEntry};
 use openraft::async_runtime::watch::WatchReceiver;
 
+use super::Cluster;
 use super::node::SimNode;
 use crate::history::MembershipSeen;
 
@@ -45,7 +48,7 @@ impl Memberships {
     }
 
     /// Those that are, or may come to be, in effect: the last that is committed, and what stands in some log after it.
-    pub fn possible(&self) -> impl Iterator<Item = &MembershipSeen> {
+    pub fn possible(&self) -> impl Iterator<Item = &MembershipSeen> + Clone {
         let possible = |one: &&MembershipSeen| one.index == self.committed || one.index > self.known_to;
         self.all.iter().filter(possible)
     }
@@ -77,6 +80,48 @@ impl Memberships {
             self.known_to = self.known_to.max(applied);
         }
     }
+}
+
+/// What of the members is not as the state of the leader says that it is to be, although all that it takes run; nodes of `core`
+/// are known to stay.
+#[must_use]
+pub fn unreached(cluster: &Cluster, core: &[u64]) -> Option<String> {
+    let Some(server) = cluster.leader().and_then(|leader| cluster.nodes()[&leader].server()) else {
+        return Some("nobody leads".to_owned());
+    };
+    let goals = server.replica().member_goals();
+    let metrics = server.replica().raft().server_metrics();
+    let now = seen(&metrics.borrow_watched().membership_config)?;
+    if now.is_joint() {
+        return Some(format!("a change of voters is not finished: {now}"));
+    }
+    for (id, row) in goals.rows() {
+        let (is_member, votes) = (now.members().contains(&id), now.has_vote(id));
+        let is_reached = match row.goal {
+            MemberGoal::Voter => (votes && row.replaces.is_none()) || !cluster.up().contains(&id),
+            MemberGoal::Learner => is_member && !votes,
+            MemberGoal::Leaves => false,
+            MemberGoal::Gone => !is_member,
+        };
+        if !is_reached {
+            return Some(format!("node {id} is to be {:?}, and the members are {now}", row.goal));
+        }
+    }
+    // Who still runs and knows of somebody who knows it better must hear that it was removed.
+    let hears = |id: &&u64| {
+        let server = cluster.nodes()[*id].server();
+        let knows = |server: &Server| {
+            server
+                .replica()
+                .members()
+                .borrow()
+                .iter()
+                .any(|one| core.contains(&one.node_id))
+        };
+        goals.is_gone(**id) && server.is_some_and(|server| knows(&server))
+    };
+    let removed = cluster.up().iter().find(hears)?;
+    Some(format!("node {removed} was removed, and does not stop"))
 }
 
 /// The membership of a node's log; `None` if there is none.

@@ -19,13 +19,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use banyan_node::settings::join_token::JoinToken;
 use rand::Rng;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
 use self::links::Links;
 use self::members::Memberships;
-use self::node::{Knobs, SimNode};
+use self::node::{Knobs, SimNode, Standing};
 use crate::components::failpoint::{Edge, Point};
 use crate::components::net::Wire;
 use crate::components::random::stream;
@@ -39,6 +40,8 @@ pub const TICK: Duration = Duration::from_millis(1);
 pub const CLIENTS: &str = "clients";
 /// How long a node may take to come to the step at which its power is to go, microseconds.
 const FAILPOINT_US: Time = 3_000_000;
+/// A leader that is to crash while one set of voters is replacing another does so within this, microseconds.
+const IN_BETWEEN_US: Time = 40_000;
 /// Most segments in flight of one TCP connection: turmoil's does not slow senders down.
 const TCP_CAPACITY: usize = 65_536;
 
@@ -80,6 +83,16 @@ pub struct ClusterCounters {
     pub elections: u64,
     /// Nodes that came back without their data.
     pub blank_returns: u64,
+    /// Requests to change the members that the run made.
+    pub member_requests: u64,
+    /// Those of them that were accepted.
+    pub member_acceptances: u64,
+    /// Those that were refused, and had no effect.
+    pub member_refusals: u64,
+    /// Changes of members that were accepted and came about.
+    pub member_goals: u64,
+    /// Nodes that stopped because they were removed.
+    pub removals: u64,
 }
 
 /// Nodes, network and clients.
@@ -94,6 +107,8 @@ pub struct Cluster {
     memberships: Memberships,
     /// Crashing, as soon as the next write comes.
     dying: BTreeMap<u64, Time>,
+    /// The leader is to crash as soon as one set of voters is replacing another; then for so long already.
+    in_between: Option<Option<Time>>,
     now: Time,
     counters: ClusterCounters,
 }
@@ -136,6 +151,7 @@ impl Cluster {
             trace,
             random: stream(settings.seed, "crash"),
             dying: BTreeMap::new(),
+            in_between: None,
             now: 0,
             counters: ClusterCounters::default(),
         }
@@ -163,6 +179,28 @@ impl Cluster {
         for id in &self.up {
             self.memberships.look(&self.nodes[id]);
         }
+        self.crash_if_in_between();
+    }
+
+    /// Whether the power of the leader is to go once one set of voters is replacing another: a moment later, so that others may
+    /// have heard of it.
+    pub fn crash_in_between(&mut self, whether: bool) {
+        self.in_between = whether.then_some(None);
+    }
+
+    fn crash_if_in_between(&mut self) {
+        let Some(at) = self.in_between else { return };
+        if !self.memberships.possible().any(MembershipSeen::is_joint) {
+            return;
+        }
+        let at = at.unwrap_or_else(|| self.now + self.random.random_range(0..IN_BETWEEN_US));
+        self.in_between = Some(Some(at));
+        if self.now >= at
+            && let Some(leader) = self.leader().filter(|leader| self.up.contains(leader))
+        {
+            self.in_between = None;
+            self.crash(leader, false, false);
+        }
     }
 
     /// Who belongs to the cluster.
@@ -176,13 +214,27 @@ impl Cluster {
         count(&mut self.counters);
     }
 
-    /// Starts the spare node `id` for the first time: it knows which cluster it is to belong to, and no more.
+    /// The id of the cluster, once any node has one.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<u64> {
+        let named = self.nodes.values().find_map(|node| node.cluster_id_file())?;
+        std::str::from_utf8(&named).ok()?.trim().parse().ok()
+    }
+
+    /// Starts the spare node `id` for the first time, as if it had just been let into the cluster: it knows which one that is,
+    /// and no more.
     pub fn start_spare(&mut self, id: u64) {
-        let named = self.nodes.values().find_map(|node| node.cluster_id_file());
-        if let Some(cluster_id) = named {
-            self.nodes[&id].name_cluster(cluster_id);
+        if let Some(cluster_id) = self.cluster_id() {
+            self.nodes[&id].name_cluster(cluster_id.to_string().into_bytes());
             self.restart(id);
         }
+    }
+
+    /// Starts the spare node `id` for the first time: it asks `members` to be let in with `token`.
+    pub fn start_joiner(&mut self, id: u64, members: &[u64], token: JoinToken) {
+        let addresses = members.iter().map(|id| node::peer_address(*id));
+        self.nodes[&id].join(addresses.collect(), token);
+        self.restart(id);
     }
 
     /// Time passed, microseconds.
@@ -351,6 +403,7 @@ impl Cluster {
             } else if let Some(exit) = node.exit() {
                 self.counters.stops += 1;
                 self.counters.refusals += u64::from(exit.is_refusal);
+                self.counters.removals += u64::from(exit.standing == Standing::Removed && node.removals() == 1);
                 self.trace.add(self.now, node.name(), format!("ended: {}", exit.reason));
                 self.kill(id, "its process is gone", false);
             }

@@ -1,7 +1,7 @@
 //! One node over all its lives.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use banyan_core::state::TombstoneBounds;
@@ -9,6 +9,7 @@ use banyan_node::components::Components;
 use banyan_node::consensus::replica::ReplicaOpenError;
 use banyan_node::fatal::FatalError;
 use banyan_node::server::{RunError, Server};
+use banyan_node::settings::join_token::JoinToken;
 use banyan_node::settings::{Address, Entry, Member, Settings};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -54,6 +55,19 @@ pub struct Exit {
     pub reason: String,
     /// It refused to start on what it found on its disk.
     pub is_refusal: bool,
+    /// What it is to the cluster from then on.
+    pub standing: Standing,
+}
+
+/// What a node that has ended is to the cluster, by its own account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// What it was.
+    Unchanged,
+    /// It asked to be let in, and was not.
+    TurnedAway,
+    /// It was removed.
+    Removed,
 }
 
 /// A node: what is left of it when its process is gone, and its process while it runs.
@@ -61,6 +75,8 @@ pub struct SimNode {
     id: u64,
     name: String,
     settings: Settings,
+    /// How it enters the cluster, if it is not one of the first.
+    entry: Mutex<Entry>,
     tombstone_bounds: TombstoneBounds,
     seed: u64,
     disk: SimDisk,
@@ -73,6 +89,9 @@ pub struct SimNode {
     exit: Mutex<Option<Exit>>,
     /// The last life that refused to start.
     refused: Mutex<Option<u32>>,
+    /// Lives that ended because it was removed.
+    removals: AtomicU32,
+    turned_away: AtomicBool,
 }
 
 impl SimNode {
@@ -80,9 +99,11 @@ impl SimNode {
     pub(super) fn new(id: u64, ids: &[u64], settings: &ClusterSettings, wire: Arc<Wire>) -> Self {
         let name = host(id);
         let disk = SimDisk::new(stream(settings.seed, &format!("disk of {name}")));
+        let own = node_settings(id, ids, &settings.knobs);
         Self {
             id,
-            settings: node_settings(id, ids, &settings.knobs),
+            entry: Mutex::new(own.entry.clone()),
+            settings: own,
             tombstone_bounds: settings.knobs.tombstone_bounds,
             seed: settings.seed,
             stores: Arc::new(SimStores::new(disk.clone())),
@@ -94,6 +115,8 @@ impl SimNode {
             runtime: Mutex::default(),
             exit: Mutex::default(),
             refused: Mutex::default(),
+            removals: AtomicU32::new(0),
+            turned_away: AtomicBool::new(false),
             name,
         }
     }
@@ -145,6 +168,11 @@ impl SimNode {
         self.disk.memory().replace(&self.cluster_id_path(), Some(cluster_id));
     }
 
+    /// Makes it ask the members at `addresses` to be let in with `token`.
+    pub(super) fn join(&self, addresses: Vec<Address>, token: JoinToken) {
+        *self.entry.lock() = Entry::Join(addresses, token);
+    }
+
     fn cluster_id_path(&self) -> PathBuf {
         self.settings.data_dir.join("cluster-id")
     }
@@ -175,6 +203,12 @@ impl SimNode {
         self.lives.load(Ordering::Relaxed).saturating_sub(1)
     }
 
+    /// Whether it has ever been started.
+    #[must_use]
+    pub fn was_started(&self) -> bool {
+        self.lives.load(Ordering::Relaxed) > 0
+    }
+
     /// The running server; `None` while it starts, and when it is gone.
     #[must_use]
     pub fn server(&self) -> Option<Arc<Server>> {
@@ -202,6 +236,18 @@ impl SimNode {
         *self.refused.lock() == Some(self.life())
     }
 
+    /// How many of its lives ended because it was removed from the cluster.
+    #[must_use]
+    pub fn removals(&self) -> u32 {
+        self.removals.load(Ordering::Relaxed)
+    }
+
+    /// Whether it asked to be let in, and was not.
+    #[must_use]
+    pub fn was_turned_away(&self) -> bool {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+
     /// Its process was taken away.
     pub(super) fn buried(&self) {
         *self.exit.lock() = None;
@@ -222,27 +268,62 @@ impl SimNode {
             stores: Arc::clone(&self.stores) as _,
             tombstone_bounds: self.tombstone_bounds,
         };
-        let exit = match Server::start(self.settings.clone(), components).await {
-            Ok(server) => {
-                let server = Arc::new(server);
-                *self.server.lock() = Arc::downgrade(&server);
-                let error = server.fatal().wait().await;
-                Exit {
-                    is_refusal: matches!(error, FatalError::DataGone(_)),
-                    reason: error.to_string(),
-                }
-            }
-            Err(error) => Exit {
-                is_refusal: is_refusal(&error),
-                reason: error.to_string(),
-            },
+        let settings = Settings {
+            entry: self.entry.lock().clone(),
+            ..self.settings.clone()
+        };
+        let was_removed = self.removals() > 0;
+        let exit = match Server::start(settings, components).await {
+            Ok(_) if was_removed => panic!("node {} was removed, and starts again", self.id),
+            Ok(server) => self.serve(server).await,
+            Err(error) => self.exit_of(&error),
         };
         if exit.is_refusal {
             *self.refused.lock() = Some(life);
         }
+        match exit.standing {
+            Standing::Unchanged => {}
+            Standing::TurnedAway => self.turned_away.store(true, Ordering::Relaxed),
+            Standing::Removed => drop(self.removals.fetch_add(1, Ordering::Relaxed)),
+        }
         *self.exit.lock() = Some(exit);
         // The run sees it after this step, and takes the host away with all its tasks, as the end of a process does.
         std::future::pending().await
+    }
+
+    /// Until it stops by itself, as the program does.
+    async fn serve(&self, server: Server) -> Exit {
+        let server = Arc::new(server);
+        *self.server.lock() = Arc::downgrade(&server);
+        tokio::select! {
+            error = server.fatal().wait() => Exit {
+                is_refusal: matches!(error, FatalError::DataGone(_)),
+                reason: error.to_string(),
+                standing: Standing::Unchanged,
+            },
+            () = server.removed() => {
+                let exit = self.exit_of(&server.mark_removed());
+                // Between two steps nobody else holds it.
+                if let Ok(server) = Arc::try_unwrap(server) {
+                    server.stop().await;
+                }
+                exit
+            }
+        }
+    }
+
+    fn exit_of(&self, error: &RunError) -> Exit {
+        let is_outside = !self.is_first() && self.cluster_id_file().is_none();
+        let standing = match error {
+            RunError::Removed { .. } => Standing::Removed,
+            RunError::Refused(_) if is_outside => Standing::TurnedAway,
+            _ => Standing::Unchanged,
+        };
+        Exit {
+            reason: error.to_string(),
+            is_refusal: standing == Standing::Unchanged && is_refusal(error),
+            standing,
+        }
     }
 }
 
@@ -255,17 +336,25 @@ fn is_refusal(error: &RunError) -> bool {
     }
 }
 
+fn address(host: &str, port: u16) -> Address {
+    Address::parse(&format!("{host}:{port}")).expect("a valid address")
+}
+
+/// Where other nodes reach node `id`.
+pub(super) fn peer_address(id: u64) -> Address {
+    address(&host(id), PEER_PORT)
+}
+
 fn node_settings(id: u64, ids: &[u64], knobs: &Knobs) -> Settings {
-    let address = |host: &str, port: u16| Address::parse(&format!("{host}:{port}")).expect("a valid address");
     let members = ids.iter().map(|id| Member {
         node_id: *id,
-        address: address(&host(*id), PEER_PORT),
+        address: peer_address(*id),
     });
     Settings {
         mqtt: vec![address("0.0.0.0", MQTT_PORT)],
         http: vec![address("0.0.0.0", HTTP_PORT)],
         peer: address("0.0.0.0", PEER_PORT),
-        peer_advertise: address(&host(id), PEER_PORT),
+        peer_advertise: peer_address(id),
         entry: match ids.contains(&id) {
             true => Entry::Bootstrap(members.collect()),
             false => Entry::None,

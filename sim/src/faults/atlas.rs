@@ -13,8 +13,8 @@ pub struct Atlas {
     out: BTreeSet<u64>,
     /// Nodes that have lost everything, and are started again.
     wiped: BTreeSet<u64>,
-    /// What the members are about to be changed to.
-    planned: Option<MembershipSeen>,
+    /// All that may come of the members by what they were asked to be.
+    planned: Vec<MembershipSeen>,
     /// Nodes that refused to start although nobody had damaged anything.
     refused_without_cause: BTreeSet<u64>,
     refusals_seen: BTreeSet<(u64, u32)>,
@@ -28,7 +28,7 @@ impl Atlas {
             damaged: BTreeSet::new(),
             out: asleep.into_iter().collect(),
             wiped: BTreeSet::new(),
-            planned: None,
+            planned: Vec::new(),
             refused_without_cause: BTreeSet::new(),
             refusals_seen: BTreeSet::new(),
         }
@@ -39,26 +39,35 @@ impl Atlas {
         if self.damaged.contains(&id) {
             return true;
         }
-        let mut possible = cluster.memberships().possible().chain(&self.planned);
-        let allowed = possible.all(|membership| self.bears(membership, [id]));
+        let allowed = self.bear_all(cluster.memberships().possible().chain(&self.planned), Some(id));
         if allowed {
             self.damaged.insert(id);
         }
         allowed
     }
 
-    /// The members are about to become `planned`, if sound nodes are a majority of its voters; whether they are.
-    pub fn plan(&mut self, planned: MembershipSeen) -> bool {
-        let bears = self.bears(&planned, []);
-        if bears {
-            self.planned = Some(planned);
+    /// From now on the members may become any of `planned`, if sound nodes are a majority of the voters of each, and one of them
+    /// is a member by all; whether they are.
+    pub fn plan(&mut self, planned: Vec<MembershipSeen>) -> bool {
+        let bear = self.bear_all(planned.iter(), None);
+        if bear {
+            self.planned = planned;
         }
-        bears
+        bear
     }
 
-    /// Nothing is planned any more.
-    pub fn forget_plan(&mut self) {
-        self.planned = None;
+    /// All that may come of the members by what they were asked to be.
+    #[must_use]
+    pub fn planned(&self) -> &[MembershipSeen] {
+        &self.planned
+    }
+
+    fn bear_all<'a>(&self, mut all: impl Iterator<Item = &'a MembershipSeen> + Clone, less: Option<u64>) -> bool {
+        let mut memberships = all.clone();
+        let mut stay = memberships.next().map(MembershipSeen::members).unwrap_or_default();
+        memberships.for_each(|membership| stay = &stay & &membership.members());
+        stay.iter().any(|id| self.is_sound(*id) && Some(*id) != less)
+            && all.all(|membership| self.bears(membership, less))
     }
 
     /// Whether sound nodes are a majority of the voters of `membership`, and of what it is to become, also without `less`.
@@ -117,7 +126,8 @@ impl Atlas {
         &self.refused_without_cause
     }
 
-    /// Damaged nodes that refuse to start stay out.
+    /// Damaged nodes that refuse to start stay out; so do those that the cluster did not let in, and those that it has removed,
+    /// once they have shown that they do not start again.
     pub(super) fn note_refusals(&mut self, cluster: &Cluster) {
         for (id, node) in cluster.nodes() {
             if node.has_refused() && self.refusals_seen.insert((*id, node.life())) {
@@ -126,6 +136,9 @@ impl Atlas {
                 } else {
                     self.refused_without_cause.insert(*id);
                 }
+            }
+            if node.was_turned_away() || node.removals() > 1 {
+                self.give_up(*id);
             }
         }
     }

@@ -17,7 +17,7 @@
 //! | [`failpoint`] P2 | power loss just before or after a named step of a node's storage | the disk and the store |
 //! | [`damage`] D5, D6, D7, D9 | what was synced is flipped, cut, overwritten or lost | while a node is down, by the atlas rule |
 //! | [`clocks`] C1, C2 | wrong, jumping and standing clocks | the clock component |
-//! | [`churn`] M1 | members come, are promoted, demoted, removed and replaced; leaderships are handed over, elections forced | openraft of the leader |
+//! | [`churn`] M1 | members come, are promoted, demoted, removed and replaced; leaderships are handed over, elections forced | what an operator may ask any node; openraft's own elections |
 //! | B1 | small settings; rare things that are right | knobs of [`plan`], [`banyan_node::simulation::stir`] |
 
 pub mod atlas;
@@ -88,7 +88,7 @@ impl Faults {
                 Class::Misdirected => Episodes::start(*class, random, damage::Damage::Misdirected),
                 Class::Lost => Episodes::start(*class, random, damage::Damage::Lost),
                 Class::Failpoint => Episodes::start(*class, random, failpoint::Failpoint),
-                Class::Churn => Episodes::start(*class, random, churn::Churn),
+                Class::Churn => Episodes::start(*class, random, churn::Churn::default()),
                 Class::ClockOffset => Episodes::start(*class, random, clocks::Offset),
                 Class::ClockJump => Episodes::start(*class, random, clocks::Jump),
                 // These change how others behave.
@@ -126,18 +126,19 @@ impl Faults {
             .collect()
     }
 
-    /// Ends all faults. A random core that forms a quorum lives on; the others are gone for good. Returns the core.
+    /// Ends all faults. Some nodes live on, enough for a quorum of any membership that may come to be; the others are gone for
+    /// good. Returns the core of them.
     pub fn heal(&mut self, cluster: &mut Cluster) -> Vec<u64> {
         for fault in &mut self.faults {
             fault.heal(cluster, &mut self.atlas);
         }
         cluster.change_links(crate::cluster::links::Links::heal);
-        let core = self.core(cluster);
+        let (alive, core) = self.survivors(cluster);
         let others: Vec<u64> = cluster
             .nodes()
             .keys()
             .copied()
-            .filter(|id| !core.contains(id))
+            .filter(|id| !alive.contains(id))
             .collect();
         for id in others {
             self.atlas.give_up(id);
@@ -149,33 +150,31 @@ impl Faults {
         core
     }
 
-    /// Some of the sound members, enough to go on by any membership that is or may come to be in effect.
-    fn core(&mut self, cluster: &Cluster) -> Vec<u64> {
+    /// Who lives on: enough to go on by any membership that is or may come to be in effect. The core are those of them that are
+    /// members by all.
+    fn survivors(&mut self, cluster: &Cluster) -> (BTreeSet<u64>, Vec<u64>) {
         let possible: Vec<_> = cluster.memberships().possible().cloned().collect();
-        let all: Vec<_> = possible
-            .iter()
-            .cloned()
-            .chain(possible.iter().map(MembershipSeen::settled))
-            .collect();
-        let is_member = |id: &u64| all.iter().all(|membership| membership.members().contains(id));
-        let mut core: BTreeSet<u64> = cluster
-            .nodes()
-            .keys()
-            .copied()
-            .filter(|id| self.atlas.is_sound(*id))
-            .collect();
-        core.retain(is_member);
-        for _ in 0..self.random.random_range(0..=core.len()) {
-            let one = core.iter().nth(self.random.random_range(0..core.len())).copied();
-            let fewer: BTreeSet<u64> = core.iter().copied().filter(|id| Some(*id) != one).collect();
-            if all.iter().all(|membership| membership.is_quorum(&fewer)) {
-                core = fewer;
+        let settled = possible.iter().map(MembershipSeen::settled);
+        let planned = self.atlas.planned().iter().cloned();
+        let all: Vec<_> = possible.iter().cloned().chain(settled).chain(planned).collect();
+        let sound = cluster.nodes().keys().copied().filter(|id| self.atlas.is_sound(*id));
+        let mut alive: BTreeSet<u64> = sound.collect();
+        let core = |alive: &BTreeSet<u64>| -> Vec<u64> {
+            let is_member = |id: &&u64| all.iter().all(|membership| membership.members().contains(id));
+            alive.iter().filter(is_member).copied().collect()
+        };
+        for _ in 0..self.random.random_range(0..=alive.len()) {
+            let one = alive.iter().nth(self.random.random_range(0..alive.len())).copied();
+            let fewer: BTreeSet<u64> = alive.iter().copied().filter(|id| Some(*id) != one).collect();
+            if all.iter().all(|membership| membership.is_quorum(&fewer)) && !core(&fewer).is_empty() {
+                alive = fewer;
             }
         }
-        core.into_iter().collect()
+        let core = core(&alive);
+        (alive, core)
     }
 
-    /// Starts core nodes that ended by themselves again.
+    /// Starts nodes that live on and ended by themselves again.
     pub fn keep_up(&mut self, cluster: &mut Cluster) {
         self.restart(cluster, true);
     }

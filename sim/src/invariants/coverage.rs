@@ -46,6 +46,10 @@ pub const REQUIRED: &[&str] = &[
     TRANSFERS,
     ELECTIONS,
     BLANK_RETURNS,
+    MEMBER_ACCEPTANCES,
+    MEMBER_REFUSALS,
+    MEMBER_GOALS,
+    REMOVALS,
 ];
 
 /// Crashes while one set of voters was replacing another. Counted by the cluster.
@@ -58,6 +62,17 @@ pub const TRANSFERS: &str = "leaders told to go";
 pub const ELECTIONS: &str = "elections forced";
 /// Nodes that came back without their data. Counted by the cluster.
 pub const BLANK_RETURNS: &str = "blank returns";
+
+/// Requests to change the members that the run made. Counted by the cluster, as those below.
+pub const MEMBER_REQUESTS: &str = "members requests";
+/// Those of them that were accepted, each part of them by itself.
+pub const MEMBER_ACCEPTANCES: &str = "members accepted";
+/// Those that were refused.
+pub const MEMBER_REFUSALS: &str = "members refused";
+/// Changes of members that were accepted and came about while things went wrong.
+pub const MEMBER_GOALS: &str = "members goals reached";
+/// Nodes that stopped because they were removed.
+pub const REMOVALS: &str = "members stopped";
 
 /// Runs of which an entry of the log was not seen in time, so that nothing was held against the log.
 pub const UNREAD_LOGS: &str = "logs not read in full";

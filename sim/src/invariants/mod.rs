@@ -1,7 +1,7 @@
 //! The promises, one file each, and the [`Checker`] that holds them against a run.
 //!
 //! A check accepts everything that the design allows and says in one sentence what it does not. Its tests are histories made
-//! by hand, good and bad. Numbers are those of the reliability goals; four checks without a number are ours.
+//! by hand, good and bad. Numbers are those of the reliability goals; five checks without a number are ours.
 //!
 //! | id | promise | looks at |
 //! |---|---|---|
@@ -43,6 +43,7 @@
 //! | I-64 | nothing grows without bound | every moment |
 //! | I-65 | a set of seeds has seen what it was to see | [`coverage`] |
 //! | membership | nodes at the same place of the log count with the same members | every moment |
+//! | goals | members become what they are to be after healing | the end of the [run](crate::run) |
 //! | refused | what was refused did not happen | history |
 //! | protocol | nodes keep to MQTT | history |
 

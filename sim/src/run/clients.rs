@@ -68,6 +68,7 @@ impl Clients {
         cluster.start_clients(async move {
             let workload = workload::spawn(&plan, &context);
             finish.cancelled().await;
+            context.ending.serve(&shared.core.lock());
             let aborted = workload.finish(DRAIN, context.timeout * 2).await;
             if aborted > 0 {
                 *shared.failure.lock() = Some(format!("{aborted} clients wait for an answer for ever"));

@@ -131,7 +131,7 @@ impl DeviceClient {
     }
 
     async fn live_once(&mut self, former: Option<(MqttClient, Connection)>) -> Ended {
-        let Some(node) = self.connector.context.nodes.choose(&mut self.rng).cloned() else {
+        let Some(node) = self.any_node() else {
             return Ended::Gone;
         };
         let connected = self.connector.connect(&node, false, SESSION_EXPIRY_S, &mut self.rng);
@@ -199,7 +199,7 @@ impl DeviceClient {
         loop {
             let now = Instant::now();
             let is_ending = self.context().stop.requests.is_cancelled();
-            if self.is_over() {
+            if self.is_over() || !self.context().ending.is_served_by(node.node) {
                 return Ok(Why::Over);
             }
             if !is_ending && kill_at <= now {
@@ -261,6 +261,13 @@ impl DeviceClient {
                 }
             }
         }
+    }
+
+    /// A node by chance: in the end one that is known to serve.
+    fn any_node(&mut self) -> Option<NodeAddresses> {
+        let Context { nodes, ending, .. } = &self.connector.context;
+        let serving: Vec<_> = nodes.iter().filter(|node| ending.is_served_by(node.node)).collect();
+        serving.choose(&mut self.rng).map(|node| (*node).clone())
     }
 
     fn is_drained(&self) -> bool {

@@ -20,9 +20,23 @@ struct Shared {
     acknowledged: BTreeSet<Serial>,
     /// Those that one of them has received.
     received: BTreeSet<Serial>,
+    /// The nodes that serve until the end; none: all may.
+    serving: BTreeSet<u64>,
 }
 
 impl Ending {
+    /// Only nodes `ids` serve until the end.
+    pub fn serve(&self, ids: &[u64]) {
+        self.lock().serving = ids.iter().copied().collect();
+    }
+
+    /// Whether `node` is worth asking.
+    #[must_use]
+    pub fn is_served_by(&self, node: u64) -> bool {
+        let shared = self.lock();
+        shared.serving.is_empty() || shared.serving.contains(&node)
+    }
+
     /// A client begins.
     pub fn begin(&self, client: u32) {
         self.lock().publishing.insert(client);

@@ -76,6 +76,21 @@ fn a_node_that_lost_its_data_is_not_let_in_again() {
 }
 
 #[test]
+fn who_entered_and_missed_the_answer_may_ask_when_its_token_is_forgotten() {
+    let mut node = Harness::new();
+    node.change(issue(TOKEN));
+    node.change(enter(TOKEN, 9, 5));
+    node.now_us += HOUR_US;
+    node.change(issue([2; 32]));
+    assert_eq!(node.state.members().tokens().count(), 1);
+    assert_eq!(node.admit(&TOKEN, 9, 5), Ok(Admission::HasEntered));
+    assert_eq!(node.admit(&TOKEN, 9, 6), Err(EnterRefusal::Unknown));
+    assert_eq!(node.admit(&TOKEN, 10, 5), Err(EnterRefusal::Unknown));
+    node.change(goal(9, MemberGoal::Leaves));
+    assert_eq!(node.admit(&TOKEN, 9, 5), Err(EnterRefusal::Unknown));
+}
+
+#[test]
 fn tokens_expire_and_are_bounded() {
     let mut node = Harness::new();
     for byte in 0..=JOIN_TOKENS_MAX as u8 {

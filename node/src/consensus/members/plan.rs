@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use banyan_core::keyspace::member::{MemberGoal, MemberRow};
+use banyan_core::planted::{Bug, planted};
 use banyan_core::state::Members;
 use serde::{Deserialize, Serialize};
 
@@ -158,7 +159,7 @@ impl Situation {
     pub fn next_step(&self) -> Option<Step> {
         if self.is_joint {
             let retain = self.outgoing.iter().all(|id| !self.members.is_leaving(*id));
-            return Some(Step::Finish { retain });
+            return (!planted(Bug::Joint)).then_some(Step::Finish { retain });
         }
         self.members
             .rows()
