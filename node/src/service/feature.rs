@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(
             too_low.to_string(),
             "a join token needs feature level 2, and the cluster is at 1: node 2 holds it back (version 0.1.0, level 1), \
-             node 3 does not answer"
+             node 3 does not answer; start it, or remove it with `banyanctl member remove 3`"
         );
         let raising = LevelTooLow {
             by: Vec::new(),
