@@ -10,37 +10,26 @@
 //! purge their log: it then begins with a snapshot. An id that was a member's once is never used again. Nodes that are removed
 //! learn it from the others, and stop. Now and then the leader loses its power between two sets of voters.
 
+mod asking;
 mod effect;
+mod newcomers;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use banyan_core::state::Members;
-use banyan_node::service::members::{MemberRequest, Refusal};
-use banyan_node::settings::join_token::JoinToken;
+use banyan_node::service::members::MemberRequest;
 use parking_lot::Mutex;
 use rand::Rng;
 
+use self::asking::{ASK_US, ASKS_MAX, Answer, Asked, Job};
 use self::effect::{Effect, reachable};
+use self::newcomers::{Newcomer, others, purge};
 use super::episode::{Episode, World};
-use crate::cluster::CLIENTS;
 use crate::cluster::links::host;
-use crate::components::net::PEER_PORT;
-use crate::history::{MembershipSeen, Time};
+use crate::history::MembershipSeen;
 
 /// Fewest voters that are left.
 const VOTERS_MIN: usize = 3;
-/// A node that was asked gives up after this, microseconds.
-const ASK_US: Time = 12_000_000;
-/// What was under way then may be decided upon until this much later, microseconds.
-const LATE_US: Time = 15_000_000;
-/// Times that the same is asked for.
-const ASKS_MAX: u32 = 4;
-/// Times that it is refused.
-const REFUSALS_MAX: u32 = 2;
-/// Lifetimes of tokens, microseconds.
-const LIFETIMES_US: [u64; 3] = [2_000_000, 20_000_000, 600_000_000];
-
 /// Changes of members and leaders.
 #[derive(Default)]
 pub struct Churn {
@@ -56,40 +45,12 @@ pub struct Churn {
     goals: (u64, Arc<Members>),
 }
 
-/// What is asked for until it is accepted: all of it, in this order.
-struct Job {
-    requests: Vec<MemberRequest>,
-    wanted: Wanted,
-    asks: u32,
-    refusals: u32,
-}
-
 /// What is to come about.
 #[derive(Debug, Clone, Copy)]
 struct Wanted {
     effect: Effect,
     /// Who is to be a member, with or without a vote.
     member: Option<u64>,
-}
-
-struct Asked {
-    effect: Effect,
-    until: Time,
-}
-
-struct Answer {
-    request: MemberRequest,
-    asked_at: Time,
-    result: Result<(), Refusal>,
-}
-
-/// A node that shows its token itself.
-struct Newcomer {
-    id: u64,
-    token: JoinToken,
-    wanted: Wanted,
-    is_issued: bool,
-    is_started: bool,
 }
 
 /// A change under way.
@@ -189,63 +150,6 @@ impl Churn {
         });
         // What was in force before holds more, if this is too much.
         self.plan(world, None);
-    }
-
-    fn take_in(&mut self, world: &mut World<'_>, answer: Answer) {
-        let Answer {
-            request,
-            asked_at,
-            result,
-        } = answer;
-        let is_decided = match &result {
-            Ok(()) => true,
-            Err(Refusal::NotLeader | Refusal::Unavailable(_) | Refusal::Unknown(_)) => false,
-            // The node that was asked has not heard that the level was reached.
-            Err(Refusal::Unsafe(reason)) if reason.contains("feature level") => false,
-            Err(_) => true,
-        };
-        let told = match &result {
-            Ok(()) => "yes".to_owned(),
-            Err(refusal) => refusal.to_string(),
-        };
-        world.cluster.note(format!("{}: {told}", text(&request)));
-        if !is_decided {
-            return;
-        }
-        // Who decides as leader has applied all that any leader before has written.
-        self.asked.retain(|asked| asked.until + LATE_US >= asked_at);
-        let is_yes = result.is_ok();
-        world.cluster.count(|counters| match is_yes {
-            true => counters.member_acceptances += 1,
-            false => counters.member_refusals += 1,
-        });
-        if let (MemberRequest::IssueToken { token, .. }, true) = (&request, is_yes) {
-            let issued = self.newcomers.iter_mut().filter(|one| one.token.hash() == *token);
-            issued.for_each(|newcomer| newcomer.is_issued = true);
-        }
-        let Some(job) = self.job.as_mut().filter(|job| job.requests.contains(&request)) else {
-            return;
-        };
-        match result {
-            Ok(()) if job.requests.last() == Some(&request) => {
-                self.accepted.push(job.wanted);
-                self.job = None;
-            }
-            Ok(()) => {}
-            Err(refusal) => {
-                job.refusals += 1;
-                let is_final = matches!(refusal, Refusal::Entry(_) | Refusal::NoSuchMember(_));
-                if is_final || job.refusals >= REFUSALS_MAX {
-                    self.give_up(world, "it is refused");
-                }
-            }
-        }
-    }
-
-    fn give_up(&mut self, world: &mut World<'_>, why: &str) {
-        let Some(job) = self.job.take() else { return };
-        let told: Vec<_> = job.requests.iter().map(text).collect();
-        world.cluster.note(format!("{}: given up, {why}", told.join(", ")));
     }
 
     fn look_at_goals(&mut self, world: &World<'_>) {
@@ -354,176 +258,6 @@ impl Churn {
             refusals: 0,
         })
     }
-
-    /// A node that has never been a member.
-    fn spare(&self, world: &World<'_>) -> Option<u64> {
-        let were = world
-            .cluster
-            .memberships()
-            .all()
-            .iter()
-            .flat_map(MembershipSeen::members);
-        let were: BTreeSet<u64> = were.collect();
-        let nodes = world.cluster.nodes().iter();
-        let new = nodes.filter(|(id, node)| !were.contains(id) && !node.was_started());
-        new.map(|(id, _)| *id)
-            .find(|id| self.newcomers.iter().all(|newcomer| newcomer.id != *id))
-    }
-
-    /// Lets node `id` in: it shows a token itself once there is one; or it runs already, and another node shows it.
-    fn let_in(
-        &mut self,
-        world: &mut World<'_>,
-        id: u64,
-        votes: bool,
-        replaces: Option<u64>,
-    ) -> (Option<Job>, Underway) {
-        let Some(cluster_id) = world.cluster.cluster_id() else {
-            return Default::default();
-        };
-        let effect = Effect {
-            comes: votes.then_some(id),
-            goes: replaces,
-            leaves: replaces.is_some(),
-        };
-        world.atlas.wake(id);
-        if !self.plan(world, Some(effect)) {
-            world.atlas.give_up(id);
-            return Default::default();
-        }
-        let token = JoinToken {
-            cluster_id,
-            secret: world.random.random::<u128>().to_be_bytes(),
-        };
-        let wanted = Wanted {
-            effect,
-            member: Some(id),
-        };
-        let mut requests = vec![MemberRequest::IssueToken {
-            token: token.hash(),
-            lifetime_us: LIFETIMES_US[world.random.random_range(0..LIFETIMES_US.len())],
-            voter: votes,
-            replaces,
-        }];
-        let mut underway = Underway::default();
-        if world.random.random_bool(0.6) {
-            // It is not there before it is started.
-            world.atlas.give_up(id);
-            self.newcomers.push(Newcomer {
-                id,
-                token,
-                wanted,
-                is_issued: false,
-                is_started: false,
-            });
-        } else {
-            requests.push(MemberRequest::Enter {
-                token: token.hash(),
-                node_id: id,
-                nonce: world.random.random::<u64>() | 1,
-                address: format!("{}:{PEER_PORT}", host(id)),
-            });
-            world.cluster.start_spare(id);
-            underway.comes = Some(id);
-            underway.cut_off = world.random.random_bool(0.7);
-        }
-        if underway.cut_off {
-            world.cluster.note(format!("n{id} is cut off at first"));
-            let others = others(world, id);
-            world.cluster.change_links(|links| {
-                for other in &others {
-                    links.cut(&host(id), other);
-                    links.cut(other, &host(id));
-                }
-            });
-        }
-        let job = Job {
-            requests,
-            wanted,
-            asks: 0,
-            refusals: 0,
-        };
-        (Some(job), underway)
-    }
-
-    /// Starts the nodes for which there is a token.
-    fn start_newcomers(&mut self, world: &mut World<'_>) {
-        let waiting = |newcomer: &Newcomer| newcomer.is_issued && !newcomer.is_started;
-        let Some(place) = self.newcomers.iter().position(waiting) else {
-            return;
-        };
-        let (id, token, effect) = {
-            let newcomer = &self.newcomers[place];
-            (newcomer.id, newcomer.token, newcomer.wanted.effect)
-        };
-        world.atlas.wake(id);
-        if !self.plan(world, Some(effect)) {
-            world.atlas.give_up(id);
-            return;
-        }
-        let voters = world
-            .cluster
-            .memberships()
-            .possible()
-            .last()
-            .map(MembershipSeen::settled);
-        let mut members: Vec<u64> = voters
-            .iter()
-            .flat_map(|one| one.voters.iter().flatten().copied())
-            .collect();
-        while members.len() > 1 && world.random.random_bool(0.4) {
-            members.remove(world.random.random_range(0..members.len()));
-        }
-        world.cluster.note(format!("n{id} asks {members:?} to be let in"));
-        world.cluster.start_joiner(id, &members, token);
-        self.newcomers[place].is_started = true;
-    }
-
-    fn ask_for_job(&mut self, world: &mut World<'_>) -> Option<()> {
-        let job = self.job.as_mut()?;
-        job.asks += 1;
-        let (requests, effect) = (job.requests.clone(), job.wanted.effect);
-        let until = world.cluster.now() + ASK_US * requests.len() as Time;
-        self.asked.push(Asked { effect, until });
-        if world.random.random_bool(0.15) {
-            // Through two nodes at a time.
-            self.ask(world, requests.clone());
-        }
-        self.ask(world, requests)
-    }
-
-    /// Asks a node that runs, until it refuses one of the `requests` or knows no answer.
-    fn ask(&self, world: &mut World<'_>, requests: Vec<MemberRequest>) -> Option<()> {
-        let id = world.any_up()?;
-        let service = world.cluster.nodes()[&id].server()?.service().clone();
-        let told: Vec<_> = requests.iter().map(text).collect();
-        world.cluster.note(format!("n{id} is asked: {}", told.join(", ")));
-        world.cluster.count(|counters| counters.member_requests += 1);
-        let (answers, asked_at) = (Arc::clone(&self.answers), world.cluster.now());
-        world.cluster.nodes()[&id].spawn(async move {
-            for request in requests {
-                let result = service.change_members(request.clone(), false).await.map(drop);
-                let goes_on = result.is_ok();
-                answers.lock().push(Answer {
-                    request,
-                    asked_at,
-                    result,
-                });
-                if !goes_on {
-                    return;
-                }
-            }
-        })?;
-        Some(())
-    }
-
-    fn lead(&self, world: &mut World<'_>) -> Option<()> {
-        let membership = world.cluster.memberships().possible().last()?.settled();
-        let voters: Vec<u64> = membership.voters.iter().flatten().copied().collect();
-        let heir = any(world, &voters).filter(|_| world.random.random_bool(0.8));
-        world.cluster.count(|counters| counters.transfers += 1);
-        self.ask(world, vec![MemberRequest::Lead(heir)])
-    }
 }
 
 impl Wanted {
@@ -548,48 +282,6 @@ fn elect(world: &mut World<'_>) -> Option<()> {
     Some(())
 }
 
-/// The log is purged as far as it can be, on all nodes.
-fn purge(world: &mut World<'_>) {
-    for id in world.cluster.up() {
-        let node = &world.cluster.nodes()[id];
-        let Some(server) = node.server() else {
-            continue;
-        };
-        let raft = server.replica().raft().clone();
-        let index = server.replica().progress().snapshot_index;
-        drop(server);
-        node.spawn(async move {
-            // It may have stopped.
-            let _ = raft.trigger().purge_log(index).await;
-        });
-    }
-}
-
-/// What is asked, in words.
-fn text(request: &MemberRequest) -> String {
-    match request {
-        MemberRequest::IssueToken { voter, replaces, .. } => {
-            let what = if *voter { "a voter" } else { "a learner" };
-            let place = replaces
-                .map(|old| format!(" in the place of n{old}"))
-                .unwrap_or_default();
-            format!("a token for {what}{place}")
-        }
-        MemberRequest::Enter { node_id, .. } => format!("let n{node_id} in"),
-        MemberRequest::Promote(id) => format!("promote n{id}"),
-        MemberRequest::Demote(id) => format!("demote n{id}"),
-        MemberRequest::Remove(id) => format!("remove n{id}"),
-        MemberRequest::Replace { old, new } => format!("n{new} takes the place of n{old}"),
-        MemberRequest::Lead(Some(id)) => format!("n{id} leads"),
-        MemberRequest::Lead(None) => "another leads".to_owned(),
-    }
-}
-
 fn any(world: &mut World<'_>, of: &[u64]) -> Option<u64> {
     (!of.is_empty()).then(|| of[world.random.random_range(0..of.len())])
-}
-
-fn others(world: &World<'_>, id: u64) -> Vec<String> {
-    let nodes = world.cluster.nodes().keys().filter(|other| **other != id);
-    nodes.map(|other| host(*other)).chain([CLIENTS.to_owned()]).collect()
 }
