@@ -180,3 +180,32 @@ fn a_library_is_named_in_its_one_place() {
     }
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
+
+/// Fuzzing has a lock file of its own, which no build of this workspace reads.
+#[test]
+fn the_lock_file_of_the_fuzz_targets_knows_every_dependency() {
+    let lock = fs::read_to_string(root().join("fuzz/Cargo.lock")).expect("a lock file");
+    let mut missing = Vec::new();
+    for (folder, package) in [("node", "banyan-node"), ("core", "banyan-core"), ("api", "banyan-api")] {
+        let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("a manifest");
+        let (_, dependencies) = manifest.split_once("\n[dependencies]\n").expect("dependencies");
+        let names = dependencies
+            .lines()
+            .take_while(|line| !line.starts_with('['))
+            .filter_map(|line| line.split(['.', ' ', '=']).next().filter(|name| !name.is_empty()));
+        let locked = lock
+            .split("[[package]]")
+            .find(|entry| entry.contains(&format!("name = \"{package}\"\n")))
+            .expect("the package");
+        let is_locked = |name: &&str| locked.contains(&format!("\"{name}\"")) || locked.contains(&format!("\"{name} "));
+        missing.extend(
+            names
+                .filter(|name| !is_locked(name))
+                .map(|name| format!("{package}: {name}")),
+        );
+    }
+    assert!(
+        missing.is_empty(),
+        "run `cargo update --workspace --manifest-path fuzz/Cargo.toml`: {missing:?}"
+    );
+}
