@@ -82,14 +82,15 @@ impl Service {
     /// # Errors
     /// It is refused, or could not be done.
     pub async fn change_members(&self, request: MemberRequest, dry_run: bool) -> Result<Plan, Refusal> {
-        let mut held_back = None;
-        if !matches!(request, MemberRequest::Lead(_)) {
-            held_back = self.wait_for_level().await.err();
-        }
-        // A member that is gone for good may be what holds the level back: it can be removed at any level.
-        if let Some(refusal) = held_back.take_if(|_| !matches!(request, MemberRequest::Remove(_))) {
-            return Err(refusal);
-        }
+        let held_back = match request {
+            MemberRequest::Lead(_) => None,
+            // A member that is gone for good may be what holds the level back: it can be removed at any level.
+            MemberRequest::Remove(_) => self.wait_for_level().await.err(),
+            _ => {
+                self.wait_for_level().await?;
+                None
+            }
+        };
         let deadline = Instant::now() + REQUEST_TIMEOUT;
         loop {
             let refusal = match self.ask_leader(&request, dry_run, deadline).await {
@@ -97,10 +98,12 @@ impl Service {
                 decided => return decided,
             };
             if Instant::now() + AGAIN_AFTER >= deadline {
-                return Err(match refusal {
-                    refusal if held_back.is_some() => held_back.unwrap_or(refusal),
-                    Refusal::NotLeader => Refusal::Unavailable("no leader with a quorum answered in time".to_owned()),
-                    refusal => refusal,
+                return Err(match (held_back, refusal) {
+                    (Some(held_back), _) => held_back,
+                    (None, Refusal::NotLeader) => {
+                        Refusal::Unavailable("no leader with a quorum answered in time".to_owned())
+                    }
+                    (None, refusal) => refusal,
                 });
             }
             tokio::time::sleep(AGAIN_AFTER).await;

@@ -57,6 +57,7 @@ fn a_node_tells_of_itself() {
         assert!(told["uptime"].ends_with(" seconds"));
         assert_eq!(told["cluster/quorum"], "yes");
         assert_eq!(told["cluster/node"], "2");
+        assert_eq!(told["cluster/voters"], "3");
         client.disconnect();
     }
     let mut all = nodes[2].client("all");
