@@ -341,7 +341,7 @@ fn address(host: &str, port: u16) -> Address {
 }
 
 /// Where other nodes reach node `id`.
-pub(super) fn peer_address(id: u64) -> Address {
+pub(crate) fn peer_address(id: u64) -> Address {
     address(&host(id), PEER_PORT)
 }
 

@@ -11,7 +11,7 @@ use super::effect::Effect;
 use super::{Churn, Underway, Wanted};
 use crate::cluster::CLIENTS;
 use crate::cluster::links::host;
-use crate::components::net::PEER_PORT;
+use crate::cluster::node::peer_address;
 use crate::faults::episode::World;
 use crate::history::MembershipSeen;
 
@@ -94,7 +94,7 @@ impl Churn {
                 token: token.hash(),
                 node_id: id,
                 nonce: world.random.random::<u64>() | 1,
-                address: format!("{}:{PEER_PORT}", host(id)),
+                address: peer_address(id).to_string(),
             });
             world.cluster.start_spare(id);
             underway.comes = Some(id);
