@@ -68,6 +68,17 @@ fn wait_until_empty(cluster: &Cluster, asked: usize, drained: usize) -> Drain {
     })
 }
 
+/// Waits until the nodes `followers` are ready and name one leader, which is not node `former`.
+fn wait_until_led_without(cluster: &Cluster, former: usize, followers: [usize; 2]) {
+    wait::until("one leader that is another", READY_TIMEOUT, || {
+        let [one, other] = followers.map(|index| cluster.status(index).and_then(|status| status.leader));
+        (one? == other? && one? != cluster.id(former)).then_some(())
+    });
+    for index in followers {
+        cluster.wait_until_ready(index);
+    }
+}
+
 /// What CONNACK says to `options` at node `index`.
 fn connack(cluster: &Cluster, index: usize, options: &ConnectOptions) -> ConnAck {
     let mut client = Client::open(cluster.mqtt(index), options.connect.version).expect("a socket");
@@ -214,6 +225,8 @@ fn a_drain_that_would_do_harm_is_refused() {
 
     // Two at a time would leave one.
     drain(&cluster, 0, "POST", 1, "");
+    wait_until_empty(&cluster, 0, 1);
+    wait_until_led_without(&cluster, 1, [0, 2]);
     let (kind, detail) = refused(&cluster, 0, 1, "");
     assert_eq!(kind, "/problems/unsafe-change", "{detail}");
     assert!(
@@ -225,10 +238,7 @@ fn a_drain_that_would_do_harm_is_refused() {
     cluster.wait_until_ready(1);
 
     cluster.kill(2);
-    wait::until("another leader", READY_TIMEOUT, || {
-        let leader = cluster.status(0)?.leader?;
-        (leader != cluster.id(2)).then_some(())
-    });
+    wait_until_led_without(&cluster, 2, [0, 1]);
     let (kind, detail) = refused(&cluster, 0, 1, "");
     assert_eq!(kind, "/problems/unsafe-change");
     assert!(detail.contains("node 3 does not answer"), "{detail}");
