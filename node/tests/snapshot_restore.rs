@@ -214,7 +214,7 @@ fn a_backup_that_its_reader_or_its_node_breaks_off_is_no_backup() {
     Load::run(&cluster, options, |load| load.wait_until_acknowledged(2_000, PATIENCE));
     let whole = save(&cluster, 0, "?rate=0").len();
     // Slow enough that it is still on its way when the node is killed.
-    let answer = ureq::get(cluster.url(0, "/v1/cluster/snapshot?rate=1000000")).call();
+    let answer = ureq::get(cluster.url(0, "/v1/cluster/snapshot?rate=100000")).call();
     let mut answer = answer.expect("an answer");
     let mut body = answer.body_mut().with_config().limit(u64::MAX).reader();
     let mut file = vec![0; 200_000];

@@ -329,12 +329,12 @@ impl Cluster {
     /// If it does not in [`STOP_TIMEOUT`].
     pub fn stop(&self, index: usize) -> ExitStatus {
         self.terminate(index);
-        self.wait_for_end(index)
+        self.wait_for_end_within(index, STOP_TIMEOUT)
     }
 
-    /// Waits until node `index` has ended by itself.
+    /// Waits until node `index`, which may have to find out first that it must end, has ended by itself.
     pub fn wait_for_end(&self, index: usize) -> ExitStatus {
-        self.wait_for_end_within(index, STOP_TIMEOUT)
+        self.wait_for_end_within(index, READY_TIMEOUT)
     }
 
     /// Waits until node `index` has ended by itself.

@@ -74,7 +74,9 @@ fn mixed_versions_apply_alike_until_all_know_the_next_level() {
         led.push(cluster.wait_for_leader());
     });
     let members = cluster.wait_until_equal();
-    assert_eq!(levels(&cluster, 0), Some(vec![(1, 2), (1, 2), (1, 1)]), "held back");
+    wait::until("level 1 everywhere, held back", READY_TIMEOUT, || {
+        (levels(&cluster, 0)? == [(1, 2), (1, 2), (1, 1)]).then_some(())
+    });
     let writes: usize = logs.iter().map(|log| log.attempts.len()).sum();
     println!(
         "level 1 with node {} held there{}: leaders {:?}, {writes} writes of the load, digest {} on {} nodes",
@@ -128,12 +130,13 @@ fn what_is_new_is_refused_with_the_node_that_holds_it_back() {
     };
     let nodes = Node::cluster_with(is_held_back);
     for asked in 0..3 {
-        let refused = ask(&nodes, asked).expect_err("level 1");
         let holder = format!("node 3 holds it back (version {}, level 1)", env!("CARGO_PKG_VERSION"));
-        assert_eq!(
-            refused,
-            format!("a test needs feature level 2, and the cluster is at 1: {holder}")
-        );
+        let refusal = format!("a test needs feature level 2, and the cluster is at 1: {holder}");
+        // Nodes that have just started do not know each other's versions yet.
+        wait::until(&refusal, READY_TIMEOUT, || {
+            let refused = ask(&nodes, asked).expect_err("level 1");
+            (refused == refusal).then_some(())
+        });
     }
     drop(nodes);
     let nodes = Node::cluster_with(|_| {});
@@ -153,9 +156,11 @@ fn who_is_gone_for_good_is_removed_at_any_level() {
     });
     cluster.indexes().for_each(|node| cluster.wait_until_ready(node));
     let asked = [0, 1];
-    let refused = banyanctl::run(&cluster, &asked, "member add --no-wait");
-    assert_eq!(refused.code, 1, "{}", refused.stdout);
-    assert!(refused.stderr.contains("node 3 holds it back"), "{}", refused.stderr);
+    wait::until("node 3 to be named as what holds the level back", READY_TIMEOUT, || {
+        let refused = banyanctl::run(&cluster, &asked, "member add --no-wait");
+        assert_eq!(refused.code, 1, "{}", refused.stdout);
+        refused.stderr.contains("node 3 holds it back").then_some(())
+    });
 
     cluster.kill(OLD);
     let command = format!("member remove {} --no-wait", cluster.id(OLD));

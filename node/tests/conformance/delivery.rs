@@ -21,7 +21,7 @@ fn the_lesser_qos_of_message_and_subscription() {
         let mut client = node.client_of(version, "c");
         for published in EACH_QOS {
             send(&mut publisher, message("kept", "x", published, true));
-            client.put(event("fence", "")); // QoS 0 has no answer to wait for
+            publisher.put(event("fence", "")); // QoS 0 has no answer to wait for
             for granted in EACH_QOS {
                 let lesser = published.min(granted);
                 client.subscribed(&at("kept", granted));
@@ -124,7 +124,7 @@ fn a_session_outlasts_its_interval_while_connected() {
     thread::sleep(Duration::from_millis(2_500));
     client.put(event("t", "here"));
     client.expect("t", "here");
-    client.disconnect();
+    // Taken over, so that none of the interval goes by.
     assert!(node.connect(&session).connack().session_present);
 }
 
@@ -132,17 +132,20 @@ fn a_session_outlasts_its_interval_while_connected() {
 /// Shows [MQTT-4.3.3-7].
 #[test]
 fn what_was_sent_does_not_expire() {
+    const EXPIRY_S: u32 = 5; // must not pass before it is sent
     let node = Node::start();
-    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
-        let session = kept(ConnectOptions::v5(&format!("{qos:?}")));
+    let sent = [QoS::AtLeastOnce, QoS::ExactlyOnce].map(|qos| {
+        let name = format!("{qos:?}");
+        let session = kept(ConnectOptions::v5(&name));
         let mut client = node.connect(&session);
-        client.subscribed(&at("t", qos));
-        let mut publish = message("t", "x", qos, false);
-        publish.message_expiry_s = Some(1);
+        client.subscribed(&at(&name, qos));
+        let mut publish = message(&name, "x", qos, false);
+        publish.message_expiry_s = Some(EXPIRY_S);
         send(&mut node.client("publisher"), publish);
-        let sent = next_unacknowledged(&mut client);
-        drop(client);
-        thread::sleep(Duration::from_millis(1_500));
+        (session, next_unacknowledged(&mut client), qos)
+    });
+    thread::sleep(Duration::from_millis(u64::from(EXPIRY_S) * 1_000 + 500));
+    for (session, sent, qos) in sent {
         let mut client = node.connect(&session);
         let again = take(&mut client);
         assert_eq!((again.packet_id, again.dup, again.qos), (sent.packet_id, true, qos));

@@ -14,9 +14,8 @@ fn answer(node: &Node, level: u8, bytes: &[u8]) -> Vec<u8> {
     let mut raw = Raw::open(node.mqtt());
     raw.send(&connect_bytes(level, 0b0000_0010, &field("c")));
     assert_eq!(raw.packet()[2..4], [0, 0], "CONNACK 0x00");
-    raw.send(bytes);
     let more = [0xC0, 0].repeat(8 * 1024); // PINGREQs, of which none is answered
-    raw.send(&more);
+    raw.send(&[bytes, &more].concat());
     raw.rest()
 }
 

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use banyan_core::mqtt::packet::QoS;
 
 use crate::common::client::{ANSWER_TIMEOUT, Client, ClientError, ConnectOptions, SubscribeOptions, message};
-use crate::common::wait::let_run;
+use crate::common::cluster::READY_TIMEOUT;
+use crate::common::wait::{self, let_run};
 
 /// Time from one message to the next, if they are answered sooner.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -59,6 +60,14 @@ impl<'scope> Honest<'scope> {
     /// What it has seen since the last call.
     pub fn take(&self) -> Seen {
         std::mem::take(&mut *self.seen.lock().expect("the honest client is served"))
+    }
+
+    /// Waits until a message has come through since the last [`Honest::take`].
+    pub fn wait_until_served(&self) {
+        wait::until("message of the honest client", READY_TIMEOUT, || {
+            let seen = self.seen.lock().expect("the honest client is served");
+            (seen.count() > 0).then_some(())
+        });
     }
 
     /// # Panics

@@ -98,6 +98,7 @@ fn hostile_clients() {
         let watching = scope.spawn(|| watch.run(&stop));
         let background = scope.spawn(|| attacks::feed_readers(cluster.mqtt(1), &stop));
         let honest = honest::Honest::start(scope, cluster.mqtt(ATTACKED), &stop);
+        honest.wait_until_served();
         let_run(calm);
         let before = honest.take();
 
@@ -111,6 +112,7 @@ fn hostile_clients() {
             .collect();
 
         honest.take();
+        honest.wait_until_served();
         let_run(calm);
         let after = honest.take();
         stop.store(true, Ordering::Relaxed);
