@@ -541,8 +541,8 @@ pub static LOG_FORMAT: Key = Key {
 /// `log_filter`
 pub static LOG_FILTER: Key = text(
     "log_filter",
-    Some("info,openraft=warn"),
-    r#"log_filter = "info,openraft=warn""#,
+    Some("info,openraft=error"),
+    r#"log_filter = "info,openraft=error""#,
     "Which log lines are written, as tracing directives",
 );
 

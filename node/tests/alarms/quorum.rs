@@ -14,6 +14,10 @@ use crate::{ALARM_TIMEOUT, alarm};
 
 const TOPIC: &str = "$SYS/broker/alarms/no-quorum";
 
+/// Lines about two nodes that have gone and are not back for some seconds: for each a lost connection of each lane, and that it
+/// cannot be reached; the alarms; and as many again for a slow start.
+const WARNINGS_MAX: usize = 40;
+
 /// Takes what is published until `payload` comes. What the others last said of themselves may come before it.
 fn expect_at_last(watcher: &mut Client, payload: &str) {
     while payload_of(&watcher.next()) != payload {}
@@ -69,6 +73,11 @@ fn it_is_told_everywhere_that_there_is_no_quorum_and_that_there_is_again() {
         let cleared = lines("alarm cleared") - cleared_before;
         (cleared > 0 && cleared == lines("alarm:") - raised_before).then_some(())
     });
+    // Who is away is spoken of in our words alone, and not at every attempt to reach him.
+    let log = fs::read_to_string(cluster.log_file(0)).expect("a log");
+    assert!(!log.contains("openraft"), "{log}");
+    let warnings = log.lines().filter(|line| line.contains(" WARN ")).count();
+    assert!(warnings <= WARNINGS_MAX, "{log}");
     let status = wait::until("the end of the alarm", ALARM_TIMEOUT, || {
         let is_over = |status: &ClusterStatus| alarm(status, "no-quorum", 1).is_none();
         cluster.status(0).filter(is_over)
