@@ -20,6 +20,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use banyan_core::mqtt::QoS;
+use common::client::{Client, ConnectOptions, message};
 use common::cluster::Cluster;
 use common::evidence::{Evidence, read_state};
 use common::load::{Load, LoadOptions};
@@ -136,6 +138,57 @@ fn a_node_that_catches_up_under_load_is_not_outrun() {
         (1..=3 * SNAPSHOTS_MAX).contains(&snapshots),
         "{snapshots} snapshots for 3 absences"
     );
+}
+
+/// A node that loads a snapshot stands still for so long that its leader gives it up: what it has by then is not sent again.
+#[test]
+fn a_snapshot_that_breaks_off_goes_on_where_it_was() {
+    const VALUES: usize = 32;
+    const VALUE_BYTES: usize = 256 * 1024;
+    /// Of a connection that is taken for broken: 3 s of silence.
+    const STANDSTILL: Duration = Duration::from_secs(5);
+    let cluster = Cluster::start(3, SMALL_FILES);
+    assert!(cluster.stop(AWAY).success(), "node 3 stops as asked");
+    let held = cluster.member(0).and_then(|member| member.last_log_index);
+    let mut writer = Client::connect(cluster.mqtt(0), &ConnectOptions::v5("writer")).expect("CONNACK");
+    let mut numbers = (0..VALUES).cycle();
+    wait::until("log purged beyond the node that is away", CATCH_UP_TIMEOUT, || {
+        for number in numbers.by_ref().take(VALUES) {
+            let value = vec![number as u8; VALUE_BYTES];
+            let write = message(&format!("large/{number}"), value, QoS::AtLeastOnce, true);
+            let ack = writer.publish(write).expect("a PUBACK");
+            assert!(!ack.reason.is_failure(), "{}", ack.reason);
+        }
+        let purged = |index| cluster.member(index).and_then(|member| member.purged_index);
+        (purged(0) > held && purged(1) > held).then_some(())
+    });
+
+    // Eight seconds of loading.
+    cluster.spawn_with(AWAY, &[("catch_up_rate_max", "1 MiB")]);
+    let count = |index: usize, text: &str| {
+        let log = std::fs::read_to_string(cluster.log_file(index)).expect("a log");
+        log.matches(text).count()
+    };
+    let mut attempts = 0;
+    wait::until("snapshot that goes on where it broke off", CATCH_UP_TIMEOUT, || {
+        if [0, 1]
+            .iter()
+            .any(|&index| count(index, "goes on where it broke off") > 0)
+        {
+            return Some(());
+        }
+        let begun = count(AWAY, "receiving a snapshot");
+        if begun == std::mem::replace(&mut attempts, begun) {
+            return None;
+        }
+        wait::let_run(STANDSTILL / 2); // some of it comes
+        cluster.pause(AWAY);
+        wait::let_run(STANDSTILL);
+        cluster.resume(AWAY);
+        None
+    });
+    cluster.wait_until_equal();
+    assert_eq!(count(AWAY, "installed a snapshot"), 1);
 }
 
 fn check(cluster: &Cluster, writers: &[common::load::WriterLog]) -> common::evidence::Summary {
