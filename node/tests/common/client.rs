@@ -13,8 +13,12 @@ use banyan_core::mqtt::packet::{
 use banyan_core::mqtt::{DecodeError, DecodeLimits, ReasonCode, decode_as_client, encode};
 use bytes::{Bytes, BytesMut};
 
+use super::wait;
+
 /// Time for an answer to CONNECT, SUBSCRIBE and the like.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time in which a node takes clients again. Generous: debug builds on busy machines.
+const TAKES_CLIENTS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why a connection could not be made, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -206,6 +210,24 @@ impl Client {
         }
         client.connack = connack;
         Ok(client)
+    }
+
+    /// Connects as soon as the node takes clients: a CONNECT is refused at once while no leader is known, as in an election,
+    /// and while the node was just too busy to hear of the cluster.
+    ///
+    /// # Panics
+    /// If it is refused for longer than [`TAKES_CLIENTS_TIMEOUT`], or fails in any other way.
+    #[track_caller]
+    pub fn connect_soon(address: SocketAddr, options: &ConnectOptions) -> Self {
+        let connected = wait::until(
+            "node that takes clients",
+            TAKES_CLIENTS_TIMEOUT,
+            || match Self::connect(address, options) {
+                Err(ClientError::Refused(ReasonCode::ServerUnavailable)) => None,
+                done => Some(done),
+            },
+        );
+        connected.expect("a connection")
     }
 
     /// Opens the socket without sending anything, for tests of the handshake itself.

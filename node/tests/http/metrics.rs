@@ -194,7 +194,7 @@ fn what_happens_is_counted() {
     let refused = nodes[0].call("PUT", "/v1/topics/a/b", &[("If-None-Match", "*")], b"x");
     assert_eq!(refused.status, 412);
     assert_eq!(nodes[0].get("/v1/topics/a/b").status, 200);
-    let mut client = Client::connect(nodes[0].mqtt(), &ConnectOptions::v5("counted")).unwrap();
+    let mut client = Client::connect_soon(nodes[0].mqtt(), &ConnectOptions::v5("counted"));
     for value in 0..10 {
         client
             .publish(message("a/c", value.to_string(), QoS::AtLeastOnce, true))

@@ -46,7 +46,7 @@ fn cluster(size: usize, files: &TlsFiles) -> Cluster {
 }
 
 fn write(cluster: &Cluster, index: usize, topic: &str) {
-    let mut client = Client::connect(cluster.mqtt(index), &ConnectOptions::v5("writer")).expect("CONNACK 0x00");
+    let mut client = Client::connect_soon(cluster.mqtt(index), &ConnectOptions::v5("writer"));
     let ack = client
         .publish(message(topic, "1", QoS::AtLeastOnce, true))
         .expect("PUBACK");

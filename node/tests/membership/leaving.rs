@@ -16,20 +16,20 @@ fn clients_of_a_node_that_leaves_go_on_elsewhere() {
     let stays: Vec<usize> = (0..3).filter(|index| *index != leaves).collect();
     let mut options = ConnectOptions::v5("device");
     options.connect.session_expiry_s = Some(600);
-    let mut device = Client::connect(cluster.mqtt(leaves), &options).expect("a connection");
+    let mut device = Client::connect_soon(cluster.mqtt(leaves), &options);
     device.subscribe(&SubscribeOptions::new("to/device")).expect("a SUBACK");
     banyanctl::ok(&cluster, &[leaves], &format!("member remove {}", cluster.id(leaves)));
     match device.next_message(READY_TIMEOUT) {
         Err(ClientError::Disconnected(disconnect)) => assert_eq!(disconnect.reason, ReasonCode::ServerShuttingDown),
         other => panic!("{other:?}"),
     }
-    let mut writer = Client::connect(cluster.mqtt(stays[0]), &ConnectOptions::v5("writer")).expect("a connection");
+    let mut writer = Client::connect_soon(cluster.mqtt(stays[0]), &ConnectOptions::v5("writer"));
     let ack = writer
         .publish(message("to/device", "missed", QoS::AtLeastOnce, false))
         .expect("a PUBACK");
     assert!(!ack.reason.is_failure());
     options.connect.clean_start = false;
-    let mut device = Client::connect(cluster.mqtt(stays[1]), &options).expect("a connection");
+    let mut device = Client::connect_soon(cluster.mqtt(stays[1]), &options);
     assert!(device.connack().session_present);
     let missed = device.next_message(READY_TIMEOUT).expect("the message that it missed");
     assert_eq!(missed.payload, "missed");

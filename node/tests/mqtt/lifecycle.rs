@@ -91,13 +91,13 @@ fn shutdown_acknowledges_what_was_sent() {
 #[test]
 fn sigterm() {
     let cluster = Cluster::start(1, &[]);
-    let mut client = Client::connect(cluster.mqtt(0), &ConnectOptions::v5("client")).expect("CONNACK");
+    let mut client = Client::connect_soon(cluster.mqtt(0), &ConnectOptions::v5("client"));
     client.write("before", "x");
     cluster.terminate(0);
     assert_eq!(client.end_reason(), ReasonCode::ServerShuttingDown);
     assert!(cluster.wait_for_end(0).success());
     cluster.start_node(0);
-    let mut client = Client::connect(cluster.mqtt(0), &ConnectOptions::v5("client")).expect("CONNACK");
+    let mut client = Client::connect_soon(cluster.mqtt(0), &ConnectOptions::v5("client"));
     client.follow("before");
     client.expect("before", "x");
 }

@@ -17,11 +17,11 @@ fn a_client_identifier_has_one_connection_in_the_cluster() {
         ("clean", ConnectOptions::v5("clean")),
         ("persistent", session("persistent")),
     ] {
-        let mut first = Client::connect(nodes[0].mqtt(), &options).unwrap();
-        let mut second = Client::connect(nodes[1].mqtt(), &options).unwrap();
+        let mut first = Client::connect_soon(nodes[0].mqtt(), &options);
+        let mut second = Client::connect_soon(nodes[1].mqtt(), &options);
         assert_eq!(second.connack().session_present, client_id == "persistent");
         assert_eq!(first.end_reason(), ReasonCode::SessionTakenOver, "{client_id}");
-        let mut third = Client::connect(nodes[1].mqtt(), &options).unwrap();
+        let mut third = Client::connect_soon(nodes[1].mqtt(), &options);
         assert_eq!(second.end_reason(), ReasonCode::SessionTakenOver, "{client_id}");
         third.put(event("t", "still works"));
     }
@@ -34,7 +34,7 @@ fn a_session_resumes_on_any_node_with_what_it_missed() {
     let mut subscriber = resume(nodes[0].mqtt(), &session("s"), false);
     subscriber.follow("a/#");
     subscriber.disconnect();
-    let mut publisher = Client::connect(nodes[2].mqtt(), &ConnectOptions::v5("p")).unwrap();
+    let mut publisher = Client::connect_soon(nodes[2].mqtt(), &ConnectOptions::v5("p"));
     publisher.put(event("a/1", "event"));
     publisher.write("a/2", "state");
     publisher.put(event("b", "not for it"));
@@ -60,7 +60,7 @@ fn clean_start_begins_anew() {
     let mut subscriber = resume(node.mqtt(), &session("s"), false);
     subscriber.follow("a");
     lose(subscriber);
-    let mut publisher = Client::connect(node.mqtt(), &ConnectOptions::v5("p")).unwrap();
+    let mut publisher = Client::connect_soon(node.mqtt(), &ConnectOptions::v5("p"));
     publisher.put(event("a", "missed"));
     let mut anew = session("s");
     anew.connect.clean_start = true;
@@ -125,7 +125,7 @@ fn what_a_session_waits_for_is_counted() {
     let mut client = resume(node.mqtt(), &session("s"), false);
     client.follow("a/#");
     client.disconnect();
-    let mut publisher = Client::connect(node.mqtt(), &ConnectOptions::v5("p")).unwrap();
+    let mut publisher = Client::connect_soon(node.mqtt(), &ConnectOptions::v5("p"));
     for count in 0..3 {
         publisher.put(event("a/b", count.to_string()));
         publisher.put(event("other", "not for it"));

@@ -53,26 +53,12 @@ fn session(client_id: &str) -> ConnectOptions {
     options
 }
 
-/// Connects, and asserts whether the session was there.
+/// Connects as soon as the cluster takes clients, and asserts whether the session was there.
 #[track_caller]
 fn resume(address: SocketAddr, options: &ConnectOptions, present: bool) -> Client {
-    let client = Client::connect(address, options).expect("a connection");
+    let client = Client::connect_soon(address, options);
     assert_eq!(client.connack().session_present, present, "Session Present");
     client
-}
-
-/// As [`resume`], again and again while the cluster cannot take the session.
-#[track_caller]
-fn resume_soon(address: SocketAddr, options: &ConnectOptions, present: bool) -> Client {
-    let connected = common::wait::until("connection", Duration::from_secs(60), || {
-        match Client::connect(address, options) {
-            Ok(client) => Some(client),
-            Err(ClientError::Refused(ReasonCode::ServerUnavailable)) => None,
-            Err(error) => panic!("{error}"),
-        }
-    });
-    assert_eq!(connected.connack().session_present, present, "Session Present");
-    connected
 }
 
 /// Closes the socket without DISCONNECT.

@@ -31,12 +31,12 @@ fn each_message_goes_to_one_member() {
     let mut members = [
         resume(nodes[0].mqtt(), &session("m0"), false),
         resume(nodes[1].mqtt(), &session("m1"), false),
-        Client::connect(nodes[2].mqtt(), &ConnectOptions::v5("m2")).unwrap(),
+        Client::connect_soon(nodes[2].mqtt(), &ConnectOptions::v5("m2")),
     ];
     members
         .iter_mut()
         .for_each(|member| drop(member.follow("$share/g/a/#")));
-    let mut publisher = Client::connect(nodes[0].mqtt(), &ConnectOptions::v5("p")).unwrap();
+    let mut publisher = Client::connect_soon(nodes[0].mqtt(), &ConnectOptions::v5("p"));
     for count in 0..MESSAGES {
         publisher.put(event("a/b", count.to_string()));
     }
@@ -68,7 +68,7 @@ fn what_a_lost_member_had_goes_to_another() {
     let _alone = one_at_a_time();
     let cluster = Cluster::start(3, &[("node_lost_s", "2")]);
     let lost = {
-        let mut lost = Client::connect(cluster.mqtt(0), &ConnectOptions::v5("m0")).unwrap();
+        let mut lost = Client::connect_soon(cluster.mqtt(0), &ConnectOptions::v5("m0"));
         lost.follow("$share/g/a");
         lost
     };
@@ -76,7 +76,7 @@ fn what_a_lost_member_had_goes_to_another() {
         .map(|node| resume(cluster.mqtt(node), &session(&format!("m{node}")), false))
         .collect();
     members.iter_mut().for_each(|member| drop(member.follow("$share/g/a")));
-    let mut publisher = Client::connect(cluster.mqtt(1), &ConnectOptions::v5("p")).unwrap();
+    let mut publisher = Client::connect_soon(cluster.mqtt(1), &ConnectOptions::v5("p"));
     for count in 0..MESSAGES {
         publisher.put(event("a", count.to_string()));
     }
@@ -97,7 +97,7 @@ fn a_group_waits_for_its_members() {
     let mut member = resume(node.mqtt(), &session("m"), false);
     member.follow("$share/g/a");
     member.disconnect();
-    let mut publisher = Client::connect(node.mqtt(), &ConnectOptions::v5("p")).unwrap();
+    let mut publisher = Client::connect_soon(node.mqtt(), &ConnectOptions::v5("p"));
     for count in 0..300 {
         publisher.put(event("a", count.to_string()));
     }

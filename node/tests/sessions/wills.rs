@@ -35,11 +35,11 @@ fn will(topic: &str, delay_s: u32, retain: bool) -> Will {
 #[test]
 fn a_will_tells_of_a_client_that_is_lost_and_of_no_other() {
     let nodes = Node::three();
-    let mut witness = Client::connect(nodes[1].mqtt(), &ConnectOptions::v5("witness")).unwrap();
+    let mut witness = Client::connect_soon(nodes[1].mqtt(), &ConnectOptions::v5("witness"));
     witness.follow("will/#");
     let connect = |client_id| {
         let options = with_will(ConnectOptions::v5(client_id), 0, true);
-        Client::connect(nodes[0].mqtt(), &options).unwrap()
+        Client::connect_soon(nodes[0].mqtt(), &options)
     };
     connect("clean").disconnect();
     expect_silence(&mut witness);
@@ -60,7 +60,7 @@ fn a_will_tells_of_a_client_that_is_lost_and_of_no_other() {
 #[test]
 fn a_will_waits_for_its_delay_and_for_the_client() {
     let node = Node::start();
-    let mut witness = Client::connect(node.mqtt(), &ConnectOptions::v5("witness")).unwrap();
+    let mut witness = Client::connect_soon(node.mqtt(), &ConnectOptions::v5("witness"));
     witness.follow("will/#");
     let (back, gone) = (
         with_will(session("back"), 2, false),
@@ -85,9 +85,9 @@ fn a_will_waits_for_its_delay_and_for_the_client() {
 fn a_will_is_published_when_the_node_of_the_client_dies() {
     let _alone = one_at_a_time();
     let cluster = Cluster::start(3, &[("node_lost_s", "2")]);
-    let mut witness = Client::connect(cluster.mqtt(1), &ConnectOptions::v5("witness")).unwrap();
+    let mut witness = Client::connect_soon(cluster.mqtt(1), &ConnectOptions::v5("witness"));
     witness.follow("will/#");
-    let _client = Client::connect(cluster.mqtt(0), &with_will(ConnectOptions::v5("c"), 0, false)).unwrap();
+    let _client = Client::connect_soon(cluster.mqtt(0), &with_will(ConnectOptions::v5("c"), 0, false));
     let _session = resume(cluster.mqtt(0), &with_will(session("s"), 0, false), false);
     cluster.kill(0);
     let mut told: Vec<_> = (0..2)
@@ -105,9 +105,9 @@ fn a_will_is_published_when_the_node_of_the_client_dies() {
 #[test]
 fn a_will_is_published_when_the_node_of_the_client_stops() {
     let [node, other, _third] = Node::three();
-    let mut witness = Client::connect(other.mqtt(), &ConnectOptions::v5("witness")).unwrap();
+    let mut witness = Client::connect_soon(other.mqtt(), &ConnectOptions::v5("witness"));
     witness.follow("will/#");
-    let mut client = Client::connect(node.mqtt(), &with_will(ConnectOptions::v5("c"), 0, false)).unwrap();
+    let mut client = Client::connect_soon(node.mqtt(), &with_will(ConnectOptions::v5("c"), 0, false));
     let stopping = thread::spawn(move || drop(node));
     assert_eq!(client.end_reason(), ReasonCode::ServerShuttingDown);
     witness.expect("will/c", "gone");
