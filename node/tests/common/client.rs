@@ -19,6 +19,8 @@ use super::wait;
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time in which a node takes clients again. Generous: debug builds on busy machines.
 const TAKES_CLIENTS_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a look at the socket takes when the time is over.
+const LAST_LOOK: Duration = Duration::from_millis(1);
 
 /// Why a connection could not be made, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -326,17 +328,19 @@ impl Client {
             if let Some(packet) = decode_as_client(&mut self.received, self.version, &DecodeLimits::default())? {
                 return Ok(packet);
             }
+            // What is in the socket has come in time, however late this thread looks.
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(ClientError::Timeout);
-            }
             self.flush()?; // acknowledgements: one write for all that came with one read
-            self.stream.set_read_timeout(Some(left))?;
+            self.stream.set_read_timeout(Some(left.max(LAST_LOOK)))?;
             let mut chunk = [0; 16 * 1024];
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(ClientError::Closed),
                 Ok(count) => self.received.extend_from_slice(&chunk[..count]),
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    if left.is_zero() {
+                        return Err(ClientError::Timeout);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
