@@ -12,6 +12,7 @@ use super::*;
 fn clients_of_a_node_that_leaves_go_on_elsewhere() {
     let _alone = one_at_a_time();
     let cluster = Cluster::start(3, &[]);
+    wait_for_feature_level(&cluster);
     let leaves = leader(&cluster, 0);
     let stays: Vec<usize> = (0..3).filter(|index| *index != leaves).collect();
     let mut options = ConnectOptions::v5("device");
@@ -43,6 +44,7 @@ fn a_change_goes_on_when_the_leader_dies() {
     let cluster = Cluster::growing(4, 3, &[]);
     (0..3).for_each(|index| cluster.spawn(index));
     (0..3).for_each(|index| cluster.wait_until_ready(index));
+    wait_for_feature_level(&cluster);
     let added = banyanctl::ok(&cluster, &[0], "member add --learner --no-wait");
     start_new(&cluster, 3, &added);
     wait_for_role(&cluster, 0, 3, "learner");
