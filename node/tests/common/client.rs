@@ -13,8 +13,14 @@ use banyan_core::mqtt::packet::{
 use banyan_core::mqtt::{DecodeError, DecodeLimits, ReasonCode, decode_as_client, encode};
 use bytes::{Bytes, BytesMut};
 
+use super::wait;
+
 /// Time for an answer to CONNECT, SUBSCRIBE and the like.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time in which a node takes clients again. Generous: debug builds on busy machines.
+const TAKES_CLIENTS_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a look at the socket takes when the time is over.
+const LAST_LOOK: Duration = Duration::from_millis(1);
 
 /// Why a connection could not be made, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -208,6 +214,24 @@ impl Client {
         Ok(client)
     }
 
+    /// Connects as soon as the node takes clients: a CONNECT is refused at once while no leader is known, as in an election,
+    /// and while the node was just too busy to hear of the cluster.
+    ///
+    /// # Panics
+    /// If it is refused for longer than [`TAKES_CLIENTS_TIMEOUT`], or fails in any other way.
+    #[track_caller]
+    pub fn connect_soon(address: SocketAddr, options: &ConnectOptions) -> Self {
+        let connected = wait::until(
+            "node that takes clients",
+            TAKES_CLIENTS_TIMEOUT,
+            || match Self::connect(address, options) {
+                Err(ClientError::Refused(ReasonCode::ServerUnavailable)) => None,
+                done => Some(done),
+            },
+        );
+        connected.expect("a connection")
+    }
+
     /// Opens the socket without sending anything, for tests of the handshake itself.
     ///
     /// # Errors
@@ -304,17 +328,19 @@ impl Client {
             if let Some(packet) = decode_as_client(&mut self.received, self.version, &DecodeLimits::default())? {
                 return Ok(packet);
             }
+            // What is in the socket has come in time, however late this thread looks.
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(ClientError::Timeout);
-            }
             self.flush()?; // acknowledgements: one write for all that came with one read
-            self.stream.set_read_timeout(Some(left))?;
+            self.stream.set_read_timeout(Some(left.max(LAST_LOOK)))?;
             let mut chunk = [0; 16 * 1024];
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(ClientError::Closed),
                 Ok(count) => self.received.extend_from_slice(&chunk[..count]),
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    if left.is_zero() {
+                        return Err(ClientError::Timeout);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }

@@ -77,7 +77,7 @@ impl Device {
         let mut connect = connect_options(&options);
         // Of 3.1.1 the flag would end the session with the connection.
         connect.connect.clean_start = options.version == ProtocolVersion::V5;
-        let mut client = Client::connect(addresses[node], &connect).expect("a connection");
+        let mut client = Client::connect_soon(addresses[node], &connect);
         let qos = options.qos;
         let subscribe = SubscribeOptions::new(&options.filter).each_filter(|filter| filter.qos = qos);
         let suback = client.subscribe(&subscribe).expect("a SUBACK");

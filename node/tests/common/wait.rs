@@ -9,6 +9,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// # Panics
 /// If nothing was there within `timeout`: "no {what} within …".
+#[track_caller]
 pub fn until<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + timeout;
     loop {

@@ -1,5 +1,8 @@
 //! Reading one topic: payload, record view, entity tags, consistency.
 
+use std::time::Duration;
+
+use crate::common::wait;
 use crate::support::Node;
 
 #[test]
@@ -193,6 +196,10 @@ fn the_cluster_tells_its_members() {
 #[test]
 fn the_cluster_changes_its_members() {
     let node = Node::start();
+    wait::until("feature level of goals", Duration::from_secs(60), || {
+        let level = node.get("/v1/cluster").json()["members"][0]["feature_level"].as_u64();
+        level.filter(|level| *level >= 2)
+    });
     let post = |path: &str| node.call("POST", path, &[], b"");
     let issued = post("/v1/cluster/members?expires_s=60").json();
     assert_eq!(issued["before"]["quorum"], 1);

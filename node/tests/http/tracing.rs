@@ -91,7 +91,7 @@ fn spans_reach_the_collector() {
     let put = node.call("PUT", "/v1/topics/a/b", &[("traceparent", &traceparent)], b"1");
     assert!(put.status < 300, "{put:?}");
     assert_eq!(node.get("/v1/topics/a/b").status, 200);
-    let mut client = Client::connect(node.mqtt(), &ConnectOptions::v5("traced")).unwrap();
+    let mut client = Client::connect_soon(node.mqtt(), &ConnectOptions::v5("traced"));
     client.subscribe(&SubscribeOptions::new("a/+")).unwrap();
     client.publish(message("a/c", "2", QoS::AtLeastOnce, true)).unwrap();
     client.disconnect();
@@ -174,7 +174,7 @@ fn a_collector_that_is_gone_holds_up_nobody() {
 #[test]
 fn a_slow_operation_is_logged() {
     let cluster = Cluster::start(1, &[("slow_operation_ms", "1")]);
-    let mut client = Client::connect(cluster.mqtt(0), &ConnectOptions::v5("slow")).unwrap();
+    let mut client = Client::connect_soon(cluster.mqtt(0), &ConnectOptions::v5("slow"));
     let logged = |kind: &str| {
         let log = fs::read_to_string(cluster.log_file(0)).unwrap();
         let line = log

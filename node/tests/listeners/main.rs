@@ -36,7 +36,7 @@ use crate::common::client::{Client, ConnectOptions, SubscribeOptions, message};
 /// What every way to a node must carry: a small and a large message, there and back, in either version.
 fn exercise(address: SocketAddr) {
     for version in [ProtocolVersion::V5, ProtocolVersion::V3] {
-        let mut client = Client::connect(address, &ConnectOptions::new(version, "exercise")).expect("CONNACK 0x00");
+        let mut client = Client::connect_soon(address, &ConnectOptions::new(version, "exercise"));
         client.subscribe(&SubscribeOptions::new("way/#")).expect("SUBACK");
         for payload in [vec![b'x'; 9], vec![b'y'; 700_000]] {
             client

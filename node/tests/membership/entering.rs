@@ -10,6 +10,8 @@ fn who_may_not_enter_is_told_why() {
     let cluster = Cluster::growing(4, 1, &[]);
     cluster.start_node(0);
     let other = Cluster::start(1, &[]);
+    wait_for_feature_level(&cluster);
+    wait_for_feature_level(&other);
     let asked = &[0];
 
     println!("# a token is good for one node\n");
@@ -100,6 +102,9 @@ fn a_founder_that_lost_its_data_does_not_begin_anew() {
         .expect("a follower");
     cluster.kill(lost);
     std::fs::remove_dir_all(cluster.data_dir(lost)).expect("its data");
+    // Who does not answer it within a second does not know it.
+    let others = cluster.indexes().filter(|index| *index != lost);
+    others.for_each(|index| cluster.wait_until_ready(index));
     cluster.spawn(lost);
     let (code, said) = end_of(&cluster, lost);
     println!("{said}");
@@ -127,10 +132,7 @@ fn a_dead_node_is_replaced_with_one_token_where_nodes_show_certificates() {
     let cluster = Cluster::growing(4, 3, &settings);
     (0..3).for_each(|index| cluster.spawn(index));
     (0..3).for_each(|index| cluster.wait_until_ready(index));
-    wait::until("feature level of goals", READY_TIMEOUT, || {
-        let levels = members(&cluster, 0).into_iter().map(|member| member.feature_level);
-        levels.min()?.is_some_and(|level| level >= 2).then_some(())
-    });
+    wait_for_feature_level(&cluster);
     let dies = leader(&cluster, 0);
     let asked: Vec<usize> = (0..3).filter(|index| *index != dies).collect();
     cluster.kill(dies);

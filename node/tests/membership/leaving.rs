@@ -12,24 +12,25 @@ use super::*;
 fn clients_of_a_node_that_leaves_go_on_elsewhere() {
     let _alone = one_at_a_time();
     let cluster = Cluster::start(3, &[]);
+    wait_for_feature_level(&cluster);
     let leaves = leader(&cluster, 0);
     let stays: Vec<usize> = (0..3).filter(|index| *index != leaves).collect();
     let mut options = ConnectOptions::v5("device");
     options.connect.session_expiry_s = Some(600);
-    let mut device = Client::connect(cluster.mqtt(leaves), &options).expect("a connection");
+    let mut device = Client::connect_soon(cluster.mqtt(leaves), &options);
     device.subscribe(&SubscribeOptions::new("to/device")).expect("a SUBACK");
     banyanctl::ok(&cluster, &[leaves], &format!("member remove {}", cluster.id(leaves)));
     match device.next_message(READY_TIMEOUT) {
         Err(ClientError::Disconnected(disconnect)) => assert_eq!(disconnect.reason, ReasonCode::ServerShuttingDown),
         other => panic!("{other:?}"),
     }
-    let mut writer = Client::connect(cluster.mqtt(stays[0]), &ConnectOptions::v5("writer")).expect("a connection");
+    let mut writer = Client::connect_soon(cluster.mqtt(stays[0]), &ConnectOptions::v5("writer"));
     let ack = writer
         .publish(message("to/device", "missed", QoS::AtLeastOnce, false))
         .expect("a PUBACK");
     assert!(!ack.reason.is_failure());
     options.connect.clean_start = false;
-    let mut device = Client::connect(cluster.mqtt(stays[1]), &options).expect("a connection");
+    let mut device = Client::connect_soon(cluster.mqtt(stays[1]), &options);
     assert!(device.connack().session_present);
     let missed = device.next_message(READY_TIMEOUT).expect("the message that it missed");
     assert_eq!(missed.payload, "missed");
@@ -43,6 +44,7 @@ fn a_change_goes_on_when_the_leader_dies() {
     let cluster = Cluster::growing(4, 3, &[]);
     (0..3).for_each(|index| cluster.spawn(index));
     (0..3).for_each(|index| cluster.wait_until_ready(index));
+    wait_for_feature_level(&cluster);
     let added = banyanctl::ok(&cluster, &[0], "member add --learner --no-wait");
     start_new(&cluster, 3, &added);
     wait_for_role(&cluster, 0, 3, "learner");

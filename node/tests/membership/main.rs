@@ -32,6 +32,8 @@ use common::wait;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Exit code of a node that the cluster refused or removed.
 const REFUSED: i32 = 4;
+/// The feature level at which members change.
+const GOALS_LEVEL: u16 = 2;
 /// Files so small that who enters late gets a snapshot.
 const SMALL_FILES: &[(&str, &str)] = &[
     ("log_segment_bytes", "1 MiB"),
@@ -72,6 +74,14 @@ fn start_new(cluster: &Cluster, index: usize, printed: &str) {
 
 fn members(cluster: &Cluster, asked: usize) -> Vec<Member> {
     cluster.status(asked).map(|status| status.members).unwrap_or_default()
+}
+
+/// Waits until members can be changed: a request that comes too early after the cluster's begin waits only shortly.
+fn wait_for_feature_level(cluster: &Cluster) {
+    wait::until("feature level of goals", READY_TIMEOUT, || {
+        let levels = members(cluster, 0).into_iter().map(|member| member.feature_level);
+        levels.min()?.is_some_and(|level| level >= GOALS_LEVEL).then_some(())
+    });
 }
 
 /// Waits until node `index` has `role`, as node `asked` sees it.

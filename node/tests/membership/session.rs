@@ -27,6 +27,7 @@ fn from_one_node_to_five_and_back_to_three_under_load() {
     let writers = Load::run(&cluster, options, |load| {
         let let_write = || load.wait_until_acknowledged(load.acknowledged() + writes, PATIENCE);
         let_write();
+        wait_for_feature_level(&cluster);
         println!("# one node becomes three\n");
         ctl(&[0], "member list");
         for index in [1, 2] {
@@ -86,18 +87,14 @@ fn from_one_node_to_five_and_back_to_three_under_load() {
         ctl(&present, "member list");
         let leading = leader(&cluster, present[0]);
         ctl(&present, "leader transfer");
-        assert_ne!(leader(&cluster, present[0]), leading);
+        let leading = wait::until("another leader", READY_TIMEOUT, || {
+            Some(leader(&cluster, present[0])).filter(|now| *now != leading)
+        });
         let_write();
 
         println!("# what would lose the quorum is refused\n");
-        let follower = *present
-            .iter()
-            .find(|index| **index != leader(&cluster, present[0]))
-            .expect("one");
-        let other = *present
-            .iter()
-            .find(|index| **index != follower && **index != leader(&cluster, present[0]))
-            .expect("one");
+        let mut followers = present.iter().copied().filter(|index| *index != leading);
+        let (follower, other) = (followers.next().expect("one"), followers.next().expect("one"));
         let asked: Vec<usize> = present.iter().copied().filter(|index| *index != follower).collect();
         cluster.kill(follower);
         wait::until("dead node that the leader has noticed", READY_TIMEOUT, || {

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use rumqttc::v5;
 
 use crate::common::client::ANSWER_TIMEOUT;
+use crate::common::wait::until;
 use crate::support::Node;
 
-/// Time that a look at the connection may take.
-const LOOK: Duration = Duration::from_millis(500);
+/// Time in which a node takes clients. Generous: debug builds on busy machines.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// MQTT 3.1.1, with a queue of what was received.
 struct Old {
@@ -20,25 +21,39 @@ impl Old {
     fn connect(node: &Node, client_id: &str) -> Self {
         let address = node.mqtt();
         let options = rumqttc::MqttOptions::new(client_id, address.ip().to_string(), address.port());
-        let (client, connection) = rumqttc::Client::new(options, 100);
-        let mut this = Self { client, connection };
-        this.wait(
-            |packet| matches!(packet, rumqttc::Packet::ConnAck(ack) if ack.code == rumqttc::ConnectReturnCode::Success),
-        );
-        this
+        let (client, mut connection) = rumqttc::Client::new(options, 100);
+        let mut network_options = rumqttc::NetworkOptions::new();
+        network_options.set_connection_timeout(ANSWER_TIMEOUT.as_secs());
+        connection.eventloop.set_network_options(network_options);
+        // A look that is given up gives up the connection, too. It is made anew after a refusal.
+        until("connection", CONNECTION_TIMEOUT, || {
+            match connection.recv_timeout(CONNECTION_TIMEOUT) {
+                Ok(Ok(rumqttc::Event::Incoming(rumqttc::Packet::ConnAck(ack)))) => {
+                    assert_eq!(ack.code, rumqttc::ConnectReturnCode::Success);
+                    Some(())
+                }
+                Ok(Err(rumqttc::ConnectionError::ConnectionRefused(
+                    rumqttc::ConnectReturnCode::ServiceUnavailable,
+                ))) => None,
+                other => panic!("{other:?}"),
+            }
+        });
+        Self { client, connection }
     }
 
     /// Passes packets over until one is `wanted`.
     fn wait(&mut self, wanted: impl Fn(&rumqttc::Packet) -> bool) -> rumqttc::Packet {
         let end = Instant::now() + ANSWER_TIMEOUT;
-        while Instant::now() < end {
-            match self.connection.recv_timeout(LOOK) {
+        loop {
+            match self
+                .connection
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
                 Ok(Ok(rumqttc::Event::Incoming(packet))) if wanted(&packet) => return packet,
-                Ok(Ok(_)) | Err(rumqttc::RecvTimeoutError::Timeout) => {}
+                Ok(Ok(_)) => {}
                 other => panic!("{other:?}"),
             }
         }
-        panic!("not received in time");
     }
 
     fn subscribe(&mut self, filter: &str, qos: rumqttc::QoS) {
@@ -82,22 +97,33 @@ impl New {
         let address = node.mqtt();
         let mut options = v5::MqttOptions::new(client_id, address.ip().to_string(), address.port());
         options.set_user_properties(owned(user_properties));
-        let (client, connection) = v5::Client::new(options, 100);
-        let mut this = Self { client, connection };
-        this.wait(|packet| matches!(packet, Packet::ConnAck(ack) if ack.code == ConnectReturnCode::Success));
-        this
+        options.set_connection_timeout(ANSWER_TIMEOUT.as_secs());
+        let (client, mut connection) = v5::Client::new(options, 100);
+        until("connection", CONNECTION_TIMEOUT, || {
+            match connection.recv_timeout(CONNECTION_TIMEOUT) {
+                Ok(Ok(v5::Event::Incoming(Packet::ConnAck(ack)))) => {
+                    assert_eq!(ack.code, ConnectReturnCode::Success);
+                    Some(())
+                }
+                Ok(Err(v5::ConnectionError::ConnectionRefused(ConnectReturnCode::ServerUnavailable))) => None,
+                other => panic!("{other:?}"),
+            }
+        });
+        Self { client, connection }
     }
 
     fn wait(&mut self, wanted: impl Fn(&Packet) -> bool) -> Packet {
         let end = Instant::now() + ANSWER_TIMEOUT;
-        while Instant::now() < end {
-            match self.connection.recv_timeout(LOOK) {
+        loop {
+            match self
+                .connection
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
                 Ok(Ok(v5::Event::Incoming(packet))) if wanted(&packet) => return packet,
-                Ok(Ok(_)) | Err(v5::RecvTimeoutError::Timeout) => {}
+                Ok(Ok(_)) => {}
                 other => panic!("{other:?}"),
             }
         }
-        panic!("not received in time");
     }
 
     fn subscribe(&mut self, filter: Filter, properties: SubscribeProperties) {

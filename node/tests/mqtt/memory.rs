@@ -38,7 +38,7 @@ fn topic(count: usize) -> String {
 fn everything_to_a_small_window() {
     let topics = number_from_environment("BANYAN_TOPICS", 3_000);
     let cluster = Cluster::start(1, &[]);
-    let writer = Client::connect(cluster.mqtt(0), &ConnectOptions::v5("writer")).expect("CONNACK");
+    let writer = Client::connect_soon(cluster.mqtt(0), &ConnectOptions::v5("writer"));
     let mut publisher = Publisher::new(writer, 256);
     let payload = [b'x'; 100];
     let mut next = 0;
@@ -59,7 +59,7 @@ fn everything_to_a_small_window() {
         forget_most(pid);
         let before = memory_kib(pid, "VmRSS:");
         let options = ConnectOptions::v5("subscriber").receive_maximum(10);
-        let mut client = Client::connect(cluster.mqtt(0), &options).expect("CONNACK");
+        let mut client = Client::connect_soon(cluster.mqtt(0), &options);
         client.follow("#");
         let mut missing = vec![true; topics];
         for _ in 0..topics {

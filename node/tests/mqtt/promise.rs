@@ -25,6 +25,10 @@ const LEAVES: u64 = 8;
 const WINDOW: usize = 8;
 /// How long a writer rests before it looks at its acknowledgements.
 const WRITER_PAUSE: Duration = Duration::from_millis(20);
+/// Longest time without any acknowledged write: rounds take as long as the writes that they wait for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Ten times what the slowest readers have been seen to need.
+const WRITES_A_ROUND_MAX: u64 = 4_000;
 /// Where a subscriber has seen everything: written after the writers have stopped.
 const FENCE: &str = "tree/fence";
 
@@ -359,11 +363,17 @@ fn keep_the_promise(manners: &[Manner]) {
             })
             .collect();
         // The writers do not pause before everybody has subscribed for the last time.
-        let time = Duration::from_secs(60) + Duration::from_secs(2) * u32::try_from(rounds).expect("a few rounds");
-        wait::until("end of the subscribers' rounds", time, || {
+        let are_done = || {
             let failed = subscribers.iter().any(std::thread::ScopedJoinHandle::is_finished);
-            (failed || settled.load(Ordering::Relaxed) == manners.len()).then_some(())
-        });
+            failed || settled.load(Ordering::Relaxed) == manners.len()
+        };
+        while !are_done() {
+            let before = acknowledged.load(Ordering::Relaxed);
+            assert!(before < WRITES_A_ROUND_MAX * rounds as u64, "the rounds do not end");
+            wait::until("acknowledged write", PATIENCE, || {
+                (are_done() || acknowledged.load(Ordering::Relaxed) > before).then_some(())
+            });
+        }
         drop(stops);
         for writer in writers {
             history.append(&mut writer.join().expect("a writer"));

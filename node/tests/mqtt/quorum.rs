@@ -10,13 +10,16 @@ use crate::common::client::{Client, ClientError, ConnectOptions, SubscribeOption
 use crate::common::wait;
 use crate::support::{ClientExt, Node, VERSIONS, state, topic_of};
 
+/// Shorter than by default, so that a write without a quorum fails soon; long enough for one with a quorum on a busy machine.
+const WRITE_TIMEOUT_MS: u64 = 3_000;
+
 /// Two of three nodes are stopped. CONNECT is answered 0x88 (3.1.1: 3); a connected client's write ends with DISCONNECT 0x89
 /// and no acknowledgement (3.1.1: closed); SUBSCRIBE is answered 0x83 (3.1.1: 0x80) and names `consistency=local`, which
 /// still works.
 /// Shows 3.1.1 [MQTT-4.8.0-2].
 #[test]
 fn without_a_quorum() {
-    let mut nodes = Node::cluster_with::<3>(|settings| settings.write_timeout_ms = 500);
+    let mut nodes = Node::cluster_with::<3>(|settings| settings.write_timeout_ms = WRITE_TIMEOUT_MS);
     let mut writer = nodes[2].client("writer");
     for topic in ["q/1", "q/2"] {
         writer.write(topic, "known");
@@ -70,11 +73,11 @@ fn without_a_quorum() {
 /// write at once: its deadline counts from now.
 #[test]
 fn the_first_write_after_an_idle_change_of_leader() {
-    let mut nodes = Node::cluster_with::<3>(|settings| settings.write_timeout_ms = 1_000);
+    let mut nodes = Node::cluster_with::<3>(|settings| settings.write_timeout_ms = WRITE_TIMEOUT_MS);
     let names = ["one", "two", "three"];
     let mut clients: Vec<_> = nodes.iter().zip(names).map(|(node, name)| node.client(name)).collect();
     clients[0].write("idle/0", "x");
-    let idle_until = Instant::now() + Duration::from_millis(1_500);
+    let idle_until = Instant::now() + Duration::from_millis(WRITE_TIMEOUT_MS + 500);
     wait::until("idle time", Duration::from_secs(20), || {
         (Instant::now() > idle_until).then_some(())
     });

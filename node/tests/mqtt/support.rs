@@ -153,7 +153,7 @@ impl Node {
 
     /// A session.
     pub fn connect(&self, options: &ConnectOptions) -> Client {
-        Client::connect(self.mqtt(), options).expect("CONNACK 0x00")
+        Client::connect_soon(self.mqtt(), options)
     }
 
     /// `GET path`: status and body.

@@ -8,7 +8,7 @@ use crate::common::client::{Client, ConnectOptions};
 use crate::common::cluster::Cluster;
 use crate::common::wait;
 use crate::support::{ClientExt, event};
-use crate::{expect_silence, next_unacknowledged, one_at_a_time, resume, resume_soon, session};
+use crate::{expect_silence, next_unacknowledged, one_at_a_time, resume, session};
 
 #[test]
 fn a_session_goes_on_at_another_node_when_its_own_is_killed() {
@@ -16,7 +16,7 @@ fn a_session_goes_on_at_another_node_when_its_own_is_killed() {
     let cluster = Cluster::start(3, &[]);
     let mut subscriber = resume(cluster.mqtt(0), &session("s"), false);
     subscriber.follow("a");
-    let mut publisher = Client::connect(cluster.mqtt(1), &ConnectOptions::v5("p")).unwrap();
+    let mut publisher = Client::connect_soon(cluster.mqtt(1), &ConnectOptions::v5("p"));
     for payload in ["1", "2", "3"] {
         publisher.put(event("a", payload));
     }
@@ -29,11 +29,11 @@ fn a_session_goes_on_at_another_node_when_its_own_is_killed() {
         (session.in_flight == 2 && session.lag_messages == 0).then_some(())
     });
     cluster.kill(0);
-    let mut subscriber = resume_soon(cluster.mqtt(2), &session("s"), true);
+    let mut subscriber = resume(cluster.mqtt(2), &session("s"), true);
     let again = subscriber.expect("a", "2");
     assert_eq!((again.dup, again.packet_id), (true, unacknowledged.packet_id));
     assert!(subscriber.expect("a", "3").dup);
-    let mut publisher = resume_soon(cluster.mqtt(1), &ConnectOptions::v5("p"), false);
+    let mut publisher = resume(cluster.mqtt(1), &ConnectOptions::v5("p"), false);
     publisher.put(event("a", "4"));
     subscriber.expect("a", "4");
     expect_silence(&mut subscriber);
@@ -56,7 +56,7 @@ fn what_waits_outlives_all_nodes() {
     let mut subscriber = resume(cluster.mqtt(0), &session("s"), false);
     subscriber.follow("a/#");
     subscriber.disconnect();
-    let mut publisher = Client::connect(cluster.mqtt(1), &ConnectOptions::v5("p")).unwrap();
+    let mut publisher = Client::connect_soon(cluster.mqtt(1), &ConnectOptions::v5("p"));
     for count in 0..MESSAGES {
         publisher.put(event("a/event", count.to_string()));
         publisher.write("a/state", &count.to_string());
@@ -65,7 +65,7 @@ fn what_waits_outlives_all_nodes() {
         cluster.kill(node);
     }
     cluster.start_all();
-    let mut subscriber = resume_soon(cluster.mqtt(2), &session("s"), true);
+    let mut subscriber = resume(cluster.mqtt(2), &session("s"), true);
     for count in 0..MESSAGES {
         subscriber.expect("a/event", &count.to_string());
         subscriber.expect("a/state", &count.to_string());

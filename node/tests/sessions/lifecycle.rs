@@ -1,13 +1,10 @@
 //! Taken over, begun anew, expired, kicked.
 
-use std::thread;
-use std::time::Duration;
-
 use banyan_core::mqtt::reason::ReasonCode;
 
 use crate::common::client::{Client, ConnectOptions};
 use crate::support::{ClientExt, Node, event};
-use crate::{expect_silence, leave, lose, resume, session};
+use crate::{expect_silence, go_away, leave, lose, resume, session, session_once, wait_until_gone};
 
 /// [MQTT-3.1.4-3], over nodes: clean and persistent sessions alike.
 #[test]
@@ -17,11 +14,11 @@ fn a_client_identifier_has_one_connection_in_the_cluster() {
         ("clean", ConnectOptions::v5("clean")),
         ("persistent", session("persistent")),
     ] {
-        let mut first = Client::connect(nodes[0].mqtt(), &options).unwrap();
-        let mut second = Client::connect(nodes[1].mqtt(), &options).unwrap();
+        let mut first = Client::connect_soon(nodes[0].mqtt(), &options);
+        let mut second = Client::connect_soon(nodes[1].mqtt(), &options);
         assert_eq!(second.connack().session_present, client_id == "persistent");
         assert_eq!(first.end_reason(), ReasonCode::SessionTakenOver, "{client_id}");
-        let mut third = Client::connect(nodes[1].mqtt(), &options).unwrap();
+        let mut third = Client::connect_soon(nodes[1].mqtt(), &options);
         assert_eq!(second.end_reason(), ReasonCode::SessionTakenOver, "{client_id}");
         third.put(event("t", "still works"));
     }
@@ -34,7 +31,7 @@ fn a_session_resumes_on_any_node_with_what_it_missed() {
     let mut subscriber = resume(nodes[0].mqtt(), &session("s"), false);
     subscriber.follow("a/#");
     subscriber.disconnect();
-    let mut publisher = Client::connect(nodes[2].mqtt(), &ConnectOptions::v5("p")).unwrap();
+    let mut publisher = Client::connect_soon(nodes[2].mqtt(), &ConnectOptions::v5("p"));
     publisher.put(event("a/1", "event"));
     publisher.write("a/2", "state");
     publisher.put(event("b", "not for it"));
@@ -45,7 +42,9 @@ fn a_session_resumes_on_any_node_with_what_it_missed() {
     subscriber.expect("a/3", "live");
     subscriber.disconnect();
     // Acknowledgements that its node has yet to pass on would be asked for again.
-    thread::sleep(Duration::from_millis(500));
+    session_once(&nodes[2], "s", |session| {
+        !session.connected && session.in_flight == 0 && session.lag_messages == 0
+    });
     let mut subscriber = resume(nodes[2].mqtt(), &session("s"), true);
     publisher.put(event("a/4", "once"));
     subscriber.expect("a/4", "once");
@@ -60,7 +59,7 @@ fn clean_start_begins_anew() {
     let mut subscriber = resume(node.mqtt(), &session("s"), false);
     subscriber.follow("a");
     lose(subscriber);
-    let mut publisher = Client::connect(node.mqtt(), &ConnectOptions::v5("p")).unwrap();
+    let mut publisher = Client::connect_soon(node.mqtt(), &ConnectOptions::v5("p"));
     publisher.put(event("a", "missed"));
     let mut anew = session("s");
     anew.connect.clean_start = true;
@@ -73,17 +72,20 @@ fn clean_start_begins_anew() {
 #[test]
 fn a_session_ends_when_its_time_is_over() {
     let node = Node::start();
-    let mut short = session("short");
-    short.connect.session_expiry_s = Some(1);
-    resume(node.mqtt(), &short, false).disconnect();
     // An interval that DISCONNECT changes (§3.14.2.2.2), to less and to more.
     let (ended, kept) = (session("ended"), session("kept"));
     leave(resume(node.mqtt(), &ended, false), ReasonCode::Success, Some(0));
+    wait_until_gone(&node, "ended");
     let mut one_second = kept.clone();
     one_second.connect.session_expiry_s = Some(1);
     leave(resume(node.mqtt(), &one_second, false), ReasonCode::Success, Some(600));
+    session_once(&node, "kept", |session| !session.connected);
+    // What had the same second and was left later is gone: the one that was kept has outlived it.
+    let mut short = session("short");
+    short.connect.session_expiry_s = Some(1);
+    resume(node.mqtt(), &short, false).disconnect();
+    wait_until_gone(&node, "short");
     resume(node.mqtt(), &ended, false);
-    thread::sleep(Duration::from_millis(2_500));
     resume(node.mqtt(), &short, false);
     resume(node.mqtt(), &kept, true);
 }
@@ -94,7 +96,7 @@ fn a_session_is_listed_shown_and_kicked() {
     let mut client = resume(nodes[0].mqtt(), &session("device/1"), false);
     client.follow("a/+");
     let offline = resume(nodes[0].mqtt(), &session("offline"), false);
-    offline.disconnect();
+    go_away(offline, &nodes[1], "offline");
     let show = || nodes[1].get("/v1/sessions/device%2F1");
     let (status, shown) = show();
     let shown: banyan_api::session::Session = serde_json_from(&shown);
@@ -124,8 +126,8 @@ fn what_a_session_waits_for_is_counted() {
     let node = Node::start();
     let mut client = resume(node.mqtt(), &session("s"), false);
     client.follow("a/#");
-    client.disconnect();
-    let mut publisher = Client::connect(node.mqtt(), &ConnectOptions::v5("p")).unwrap();
+    go_away(client, &node, "s");
+    let mut publisher = Client::connect_soon(node.mqtt(), &ConnectOptions::v5("p"));
     for count in 0..3 {
         publisher.put(event("a/b", count.to_string()));
         publisher.put(event("other", "not for it"));

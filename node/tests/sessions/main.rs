@@ -32,9 +32,12 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use banyan_api::session::Session;
 use banyan_core::mqtt::packet::{Disconnect, Packet, Publish};
 use banyan_core::mqtt::reason::ReasonCode;
 use common::client::{ANSWER_TIMEOUT, Client, ClientError, ConnectOptions};
+use common::wait::until;
+use support::Node;
 
 /// Long enough for a message that must not come.
 const SILENCE: Duration = Duration::from_millis(700);
@@ -53,26 +56,39 @@ fn session(client_id: &str) -> ConnectOptions {
     options
 }
 
-/// Connects, and asserts whether the session was there.
+/// Connects as soon as the cluster takes clients, and asserts whether the session was there.
 #[track_caller]
 fn resume(address: SocketAddr, options: &ConnectOptions, present: bool) -> Client {
-    let client = Client::connect(address, options).expect("a connection");
+    let client = Client::connect_soon(address, options);
     assert_eq!(client.connack().session_present, present, "Session Present");
     client
 }
 
-/// As [`resume`], again and again while the cluster cannot take the session.
+/// The session as the cluster has it, once it is `as_awaited`: acknowledgements and DISCONNECT reach the state a little later
+/// than the node.
 #[track_caller]
-fn resume_soon(address: SocketAddr, options: &ConnectOptions, present: bool) -> Client {
-    let connected = common::wait::until("connection", Duration::from_secs(60), || {
-        match Client::connect(address, options) {
-            Ok(client) => Some(client),
-            Err(ClientError::Refused(ReasonCode::ServerUnavailable)) => None,
-            Err(error) => panic!("{error}"),
-        }
+fn session_once(node: &Node, client_id: &str, as_awaited: impl Fn(&Session) -> bool) -> Session {
+    until(&format!("session {client_id} as awaited"), ANSWER_TIMEOUT, || {
+        let (status, body) = node.get(&format!("/v1/sessions/{client_id}"));
+        let session = (status == 200).then(|| serde_json::from_str(&body).expect("a session"));
+        session.filter(&as_awaited)
+    })
+}
+
+/// Waits until the cluster has no such session any more.
+#[track_caller]
+fn wait_until_gone(node: &Node, client_id: &str) {
+    until(&format!("end of session {client_id}"), ANSWER_TIMEOUT, || {
+        let (status, _) = node.get(&format!("/v1/sessions/{client_id}"));
+        (status == 404).then_some(())
     });
-    assert_eq!(connected.connack().session_present, present, "Session Present");
-    connected
+}
+
+/// DISCONNECT, and waits until the cluster knows.
+#[track_caller]
+fn go_away(client: Client, node: &Node, client_id: &str) {
+    client.disconnect();
+    session_once(node, client_id, |session| !session.connected);
 }
 
 /// Closes the socket without DISCONNECT.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::common::client::{Client, ConnectOptions, SubscribeOptions};
 use crate::common::cluster::Cluster;
 use crate::support::{ClientExt, Node, payload_of, puback, state, topic_of};
-use crate::{expect_silence, lose, next_unacknowledged, one_at_a_time, resume, resume_soon, session};
+use crate::{expect_silence, lose, next_unacknowledged, one_at_a_time, resume, session};
 
 #[test]
 fn retained_messages_then_changes() {
     let node = Node::start();
-    let mut publisher = Client::connect(node.mqtt(), &ConnectOptions::v5("p")).unwrap();
+    let mut publisher = Client::connect_soon(node.mqtt(), &ConnectOptions::v5("p"));
     for topic in ["a/1", "a/2", "a/3"] {
         publisher.write(topic, "before");
     }
@@ -35,7 +35,7 @@ fn retained_messages_then_changes() {
 fn a_replay_goes_on_where_it_was() {
     const TOPICS: usize = 300;
     let node = Node::start();
-    let mut publisher = Client::connect(node.mqtt(), &ConnectOptions::v5("p")).unwrap();
+    let mut publisher = Client::connect_soon(node.mqtt(), &ConnectOptions::v5("p"));
     for topic in 0..TOPICS {
         publisher.write(&format!("a/{topic:03}"), "0");
     }
@@ -78,7 +78,7 @@ fn a_replay_goes_on_at_another_node() {
     const TOPICS: usize = 200;
     let _alone = one_at_a_time();
     let cluster = Cluster::start(3, &[]);
-    let mut publisher = Client::connect(cluster.mqtt(1), &ConnectOptions::v5("p")).unwrap();
+    let mut publisher = Client::connect_soon(cluster.mqtt(1), &ConnectOptions::v5("p"));
     for topic in 0..TOPICS {
         publisher.write(&format!("a/{topic:03}"), "value");
     }
@@ -92,7 +92,7 @@ fn a_replay_goes_on_at_another_node() {
         got.insert(topic_of(&publish), 1);
     }
     cluster.kill(0);
-    let mut subscriber = resume_soon(cluster.mqtt(2), &options, true);
+    let mut subscriber = resume(cluster.mqtt(2), &options, true);
     while got.len() < TOPICS {
         let publish = subscriber.next();
         assert!(publish.retain, "{publish:?}");

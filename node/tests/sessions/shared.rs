@@ -1,26 +1,46 @@
 //! Shared subscriptions over three nodes: each message to exactly one member.
 
 use std::collections::BTreeSet;
-use std::thread;
 use std::time::Duration;
 
 use banyan_core::mqtt::packet::QoS;
 
 use crate::common::client::{Client, ClientError, ConnectOptions, message};
 use crate::common::cluster::Cluster;
-use crate::support::{ClientExt, Node, event, payload_of};
-use crate::{one_at_a_time, resume, session};
+use crate::common::wait::until;
+use crate::support::{ClientExt, Node, event, payload_of, topic_of};
+use crate::{expect_silence, next_unacknowledged, one_at_a_time, resume, session};
 
-/// What `client` gets until it is quiet for a while.
-fn all_of(client: &mut Client) -> Vec<u64> {
-    let mut got = Vec::new();
-    loop {
-        match client.next_message(Duration::from_millis(700)) {
-            Ok(publish) => got.push(payload_of(&publish).parse().unwrap()),
-            Err(ClientError::Timeout) => return got,
-            Err(error) => panic!("{error}"),
+/// How long a look at a member takes that has nothing.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What is here for each of `members` on `topic`, without waiting for more.
+fn take(members: &mut [Client], topic: &str) -> Vec<Vec<u64>> {
+    let mut take_one = |member: &mut Client| {
+        let mut got = Vec::new();
+        loop {
+            match member.next_message(LOOK) {
+                Ok(publish) if topic_of(&publish) == topic => got.push(payload_of(&publish).parse().unwrap()),
+                Ok(_) => {}
+                Err(ClientError::Timeout) => return got,
+                Err(error) => panic!("{error}"),
+            }
         }
-    }
+    };
+    members.iter_mut().map(&mut take_one).collect()
+}
+
+/// What each of `members` gets on `topic` until they have `count` in all; then nothing more comes.
+fn all_of(members: &mut [Client], topic: &str, count: u64) -> Vec<Vec<u64>> {
+    let mut got = vec![Vec::new(); members.len()];
+    until("messages for the members", Duration::from_secs(60), || {
+        for (got, more) in got.iter_mut().zip(take(members, topic)) {
+            got.extend(more);
+        }
+        (got.iter().map(Vec::len).sum::<usize>() as u64 >= count).then_some(())
+    });
+    members.iter_mut().for_each(expect_silence);
+    got
 }
 
 #[test]
@@ -31,31 +51,36 @@ fn each_message_goes_to_one_member() {
     let mut members = [
         resume(nodes[0].mqtt(), &session("m0"), false),
         resume(nodes[1].mqtt(), &session("m1"), false),
-        Client::connect(nodes[2].mqtt(), &ConnectOptions::v5("m2")).unwrap(),
+        Client::connect_soon(nodes[2].mqtt(), &ConnectOptions::v5("m2")),
     ];
     members
         .iter_mut()
         .for_each(|member| drop(member.follow("$share/g/a/#")));
-    let mut publisher = Client::connect(nodes[0].mqtt(), &ConnectOptions::v5("p")).unwrap();
+    let mut publisher = Client::connect_soon(nodes[0].mqtt(), &ConnectOptions::v5("p"));
     for count in 0..MESSAGES {
         publisher.put(event("a/b", count.to_string()));
     }
-    let got: Vec<Vec<u64>> = members.iter_mut().map(all_of).collect();
+    let got = all_of(&mut members, "a/b", MESSAGES);
     assert!(got.iter().all(|got| got.len() >= 20), "round robin: {got:?}");
     let mut all = got.concat();
     all.sort_unstable();
     assert_eq!(all, (0..MESSAGES).collect::<Vec<_>>());
 
-    // The nodes may not have met on the lane that events take.
-    publisher
-        .publish_unacknowledged(message("other", "x", QoS::AtMostOnce, false))
-        .unwrap();
-    thread::sleep(Duration::from_secs(1));
+    // The nodes may not have met yet on the lane that events take. What was sent on it before comes before what is counted.
+    let mut has_met = [false; 3];
+    until("member that an event of QoS 0 reaches", Duration::from_secs(60), || {
+        let probe = message("a/probe", "0", QoS::AtMostOnce, false);
+        publisher.publish_unacknowledged(probe).unwrap();
+        for (has_met, got) in has_met.iter_mut().zip(take(&mut members, "a/probe")) {
+            *has_met |= !got.is_empty();
+        }
+        has_met.iter().all(|has_met| *has_met).then_some(())
+    });
     for count in 0..30_u64 {
         let publish = message("a/b", count.to_string(), QoS::AtMostOnce, false);
         publisher.publish_unacknowledged(publish).unwrap();
     }
-    let got: Vec<Vec<u64>> = members.iter_mut().map(all_of).collect();
+    let got = all_of(&mut members, "a/b", 30);
     let mut all = got.concat();
     all.sort_unstable();
     assert_eq!(all, (0..30).collect::<Vec<_>>(), "QoS 0, outside of the log: {got:?}");
@@ -66,27 +91,27 @@ fn each_message_goes_to_one_member() {
 fn what_a_lost_member_had_goes_to_another() {
     const MESSAGES: u64 = 60;
     let _alone = one_at_a_time();
-    let cluster = Cluster::start(3, &[("node_lost_s", "2")]);
-    let lost = {
-        let mut lost = Client::connect(cluster.mqtt(0), &ConnectOptions::v5("m0")).unwrap();
-        lost.follow("$share/g/a");
-        lost
-    };
+    let cluster = Cluster::start(3, &[("node_lost_s", "5")]);
+    let mut lost = Client::connect_soon(cluster.mqtt(0), &ConnectOptions::v5("m0"));
+    lost.follow("$share/g/a");
     let mut members: Vec<_> = (1..3)
         .map(|node| resume(cluster.mqtt(node), &session(&format!("m{node}")), false))
         .collect();
     members.iter_mut().for_each(|member| drop(member.follow("$share/g/a")));
-    let mut publisher = Client::connect(cluster.mqtt(1), &ConnectOptions::v5("p")).unwrap();
+    let mut publisher = Client::connect_soon(cluster.mqtt(1), &ConnectOptions::v5("p"));
     for count in 0..MESSAGES {
         publisher.put(event("a", count.to_string()));
     }
-    let mut got: BTreeSet<u64> = members.iter_mut().flat_map(all_of).collect();
-    assert!((got.len() as u64) < MESSAGES, "the third member has some");
+    // The third member has this one, and keeps it.
+    let unacknowledged: u64 = payload_of(&next_unacknowledged(&mut lost)).parse().unwrap();
+    let mut got: BTreeSet<u64> = take(&mut members, "a").concat().into_iter().collect();
+    assert!(!got.contains(&unacknowledged), "it has one member at a time");
     cluster.kill(0);
-    crate::common::wait::until("all messages", Duration::from_secs(60), || {
-        got.extend(members.iter_mut().flat_map(all_of));
+    until("message that the lost member had", Duration::from_secs(60), || {
+        got.extend(take(&mut members, "a").concat());
         (got.len() as u64 == MESSAGES).then_some(())
     });
+    assert!(got.contains(&unacknowledged));
     drop(lost);
 }
 
@@ -97,10 +122,13 @@ fn a_group_waits_for_its_members() {
     let mut member = resume(node.mqtt(), &session("m"), false);
     member.follow("$share/g/a");
     member.disconnect();
-    let mut publisher = Client::connect(node.mqtt(), &ConnectOptions::v5("p")).unwrap();
+    let mut publisher = Client::connect_soon(node.mqtt(), &ConnectOptions::v5("p"));
     for count in 0..300 {
         publisher.put(event("a", count.to_string()));
     }
     let mut member = resume(node.mqtt(), &session("m"), true);
-    assert_eq!(all_of(&mut member), (0..300).collect::<Vec<_>>());
+    for count in 0..300 {
+        member.expect("a", &count.to_string());
+    }
+    expect_silence(&mut member);
 }

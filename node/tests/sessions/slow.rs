@@ -13,7 +13,7 @@ fn a_slow_session_misses_nothing_and_is_not_closed() {
     let node = Node::start_with(|settings| settings.outbound_bytes_max = 64 * 1024);
     let mut subscriber = resume(node.mqtt(), &session("s").receive_maximum(20), false);
     subscriber.follow("a");
-    let mut publisher = Client::connect(node.mqtt(), &ConnectOptions::v5("p")).unwrap();
+    let mut publisher = Client::connect_soon(node.mqtt(), &ConnectOptions::v5("p"));
     for count in 0..MESSAGES {
         publisher.put(event("a", format!("{count:0>256}")));
     }
