@@ -130,7 +130,7 @@ async fn maintain(
     mut address: watch::Receiver<Option<String>>,
 ) {
     let mut backoff = BACKOFF_MIN;
-    let log = LogLimit::default();
+    let log = LogLimit::fading();
     loop {
         let target = match address.wait_for(Option::is_some).await {
             Ok(known) => known.clone().unwrap_or_default(),
