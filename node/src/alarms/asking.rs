@@ -47,7 +47,7 @@ impl Asking {
         let mut tick = every(INTERVAL);
         loop {
             tick.tick().await;
-            let members = Arc::clone(&self.watched.replica.members().borrow());
+            let members = self.watched.replica.members();
             let others: Vec<u64> = self.others(&members);
             let answers = futures_util::future::join_all(others.iter().map(|id| self.ask(*id))).await;
             for (node_id, answer) in others.iter().zip(answers) {

@@ -109,7 +109,7 @@ impl Looking {
             self.committed.pop_front();
         }
         let due = self.committed.front().filter(|(at, _)| now - *at >= LAG_MAX);
-        let applied = self.watched.replica.applied().borrow().index;
+        let applied = self.watched.replica.applied().index;
         let missing = due.map_or(0, |(_, index)| index.saturating_sub(applied));
         let node_id = self.watched.replica.node_id();
         let is_lagging = self.lagging.see(missing > 0 && self.is_voter());
@@ -126,7 +126,6 @@ impl Looking {
     fn is_voter(&self) -> bool {
         let node_id = self.watched.replica.node_id();
         let members = self.watched.replica.members();
-        let members = members.borrow();
         members.iter().any(|member| member.node_id == node_id && member.voter)
     }
 
@@ -153,10 +152,10 @@ impl Looking {
     async fn hand_over(&mut self, own: SyncTime, bound: Duration) {
         let replica = &self.watched.replica;
         let is_paused = self.handed_over_at.is_some_and(|at| at.elapsed() < HAND_OVER_PAUSE);
-        if is_paused || replica.leadership().borrow().leader != Some(replica.node_id()) {
+        if is_paused || replica.leadership().leader != Some(replica.node_id()) {
             return;
         }
-        let members = Arc::clone(&replica.members().borrow());
+        let members = replica.members();
         let candidates: Vec<_> = members
             .iter()
             .filter(|member| member.voter && member.node_id != replica.node_id())

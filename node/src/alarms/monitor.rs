@@ -64,8 +64,8 @@ async fn follow_quorum(alarms: Alarms, replica: Arc<Replica>) {
     loop {
         tick.tick().await;
         let is_lost = lost.see(!replica.has_contact().await);
-        let detail = || match replica.leadership().borrow().leader {
-            None if replica.members().borrow().is_empty() => "it is in no cluster yet".to_owned(),
+        let detail = || match replica.leadership().leader {
+            None if replica.members().is_empty() => "it is in no cluster yet".to_owned(),
             None => "no leader is known".to_owned(),
             Some(leader) if leader == node_id => "it leads, and no quorum answers it".to_owned(),
             Some(leader) => format!("it hears nothing of the leader, node {leader}"),
@@ -84,7 +84,7 @@ pub(super) fn judge_room(alarms: &Alarms, replica: &Replica) {
     let own = alarms.0.own.lock().disk;
     let low = own.filter(|space| space.is_low);
     alarms.set(AlarmKind::DiskSpace, node_id, low.map(|space| space.to_string()));
-    let members = Arc::clone(&replica.members().borrow());
+    let members = replica.members();
     let voters: Vec<_> = members
         .iter()
         .filter(|member| member.voter)

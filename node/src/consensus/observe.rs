@@ -92,10 +92,10 @@ impl Replica {
     #[must_use]
     pub fn observe(&self) -> Observation {
         let members = self.members();
-        let voters = members.borrow().iter().filter(|member| member.voter).count();
-        let learners = members.borrow().len() - voters;
+        let voters = members.iter().filter(|member| member.voter).count();
+        let learners = members.len() - voters;
         Observation {
-            leadership: *self.leadership().borrow(),
+            leadership: self.leadership(),
             progress: self.progress(),
             voters,
             learners,

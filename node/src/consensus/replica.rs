@@ -364,16 +364,22 @@ impl Replica {
         self.shared.feature_level_max
     }
 
+    /// How far this node has applied.
+    #[must_use]
+    pub fn applied(&self) -> Applied {
+        *self.shared.applied().borrow()
+    }
+
     /// Follows how far this node has applied.
     #[must_use]
-    pub fn applied(&self) -> watch::Receiver<Applied> {
+    pub fn follow_applied(&self) -> watch::Receiver<Applied> {
         self.shared.applied()
     }
 
     /// Log time now, as far as this node can tell: that of its latest entry, and what has passed since it was applied.
     #[must_use]
     pub fn log_time_us(&self) -> u64 {
-        let applied = *self.shared.applied().borrow();
+        let applied = self.applied();
         let since_us = u64::try_from(applied.at.elapsed().as_micros()).unwrap_or(u64::MAX);
         applied.log_time_us.saturating_add(since_us)
     }
@@ -390,9 +396,15 @@ impl Replica {
         self.standing.has_data()
     }
 
+    /// Who leads: a value and no guard, which one who asks again while it lives would wait for in vain once a change waits too.
+    #[must_use]
+    pub fn leadership(&self) -> Leadership {
+        *self.leadership.borrow()
+    }
+
     /// Follows who leads.
     #[must_use]
-    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+    pub fn follow_leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.clone()
     }
 
@@ -417,7 +429,7 @@ impl Replica {
     /// Whether this node is in contact with the cluster: as leader, answered by its quorum; as follower, in touch with the
     /// leader; and not long ago. Waits for the consensus task, so one that is stuck counts as no contact.
     pub async fn has_contact(&self) -> bool {
-        let leadership = *self.leadership.borrow();
+        let leadership = self.leadership();
         let recent = |at: Option<openraft::type_config::alias::InstantOf<TypeConfig>>| {
             at.is_some_and(|at| at.elapsed() < CONTACT_TIMEOUT)
         };
@@ -443,9 +455,15 @@ impl Replica {
         }
     }
 
-    /// Follows the members, as of the last membership in the log; sorted by id.
+    /// The members, as of the last membership in the log; sorted by id.
     #[must_use]
-    pub fn members(&self) -> watch::Receiver<Arc<[Member]>> {
+    pub fn members(&self) -> Arc<[Member]> {
+        Arc::clone(&self.members.borrow())
+    }
+
+    /// Follows the [members](Self::members).
+    #[must_use]
+    pub fn follow_members(&self) -> watch::Receiver<Arc<[Member]>> {
         self.members.clone()
     }
 
@@ -510,7 +528,10 @@ impl Replica {
         let mut last_error = ReadIndexError("no leader with a quorum answered in time".to_owned());
         let caught_up = async {
             let begun = Instant::now();
-            let index = self.read_index.until_had(self.leadership(), &mut last_error).await;
+            let index = self
+                .read_index
+                .until_had(self.follow_leadership(), &mut last_error)
+                .await;
             self.shared.counts.read_index.record(begun.elapsed());
             if !planted(Bug::P06) {
                 self.wait_applied(index).await;
@@ -523,7 +544,7 @@ impl Replica {
 
     /// Waits until this node has applied log index `index`.
     pub async fn wait_applied(&self, index: u64) {
-        let mut applied = self.applied();
+        let mut applied = self.follow_applied();
         // The sender lives as long as the replica.
         let _ = applied.wait_for(|applied| applied.index >= index).await;
     }
@@ -554,7 +575,7 @@ impl Replica {
     }
 
     async fn transfer_leadership_among(&self, may_lead: impl Fn(NodeId) -> bool) {
-        if self.leadership.borrow().leader != Some(self.node_id) {
+        if self.leadership().leader != Some(self.node_id) {
             return;
         }
         if let Some(heir) = self.most_advanced_voter(may_lead) {
@@ -565,7 +586,7 @@ impl Replica {
     /// Hands the leadership to the voter `heir`, if this node has it, and waits until another node leads. Cancelling leaves
     /// open who will.
     pub async fn hand_over_to(&self, heir: NodeId) {
-        let mut leadership = self.leadership();
+        let mut leadership = self.follow_leadership();
         if leadership.borrow().leader != Some(self.node_id) {
             return;
         }

@@ -255,7 +255,7 @@ impl Pending {
     pub fn start(self, replica: Arc<Replica>, peers: Peers, random: &Arc<dyn Random>) {
         let nonce = random.next_u64();
         let driver = Driver {
-            leadership: replica.leadership(),
+            leadership: replica.follow_leadership(),
             stream: Stream::new(
                 self.origin.shared.node_id,
                 nonce,

@@ -22,7 +22,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Keeps the addresses of the peers as the membership says.
 pub(super) async fn follow_members(replica: Arc<Replica>, peers: Peers) {
-    let mut changes = replica.members();
+    let mut changes = replica.follow_members();
     let mut known: BTreeMap<u64, String> = BTreeMap::new();
     loop {
         let members: BTreeMap<_, _> = changes
@@ -47,7 +47,7 @@ pub(super) async fn follow_members(replica: Arc<Replica>, peers: Peers) {
 
 /// Tells the others where this node is reached, whenever the membership says otherwise.
 pub(super) async fn announce_address(replica: Arc<Replica>, peers: Peers, address: String) {
-    let mut changes = replica.members();
+    let mut changes = replica.follow_members();
     loop {
         let members = Arc::clone(&changes.borrow_and_update());
         let own = members.iter().find(|member| member.node_id == replica.node_id());
@@ -57,7 +57,7 @@ pub(super) async fn announce_address(replica: Arc<Replica>, peers: Peers, addres
             }
             continue;
         }
-        if replica.leadership().borrow().leader == Some(replica.node_id()) {
+        if replica.leadership().leader == Some(replica.node_id()) {
             // Tried again as long as it fails.
             let _ = replica.set_address(replica.node_id(), &address).await;
         }
@@ -102,7 +102,7 @@ pub(super) async fn removed(replica: &Replica, peers: &Peers) {
 
 /// Opens a connection to each member that is known; one that knows better refuses it, and [`Peers::removed`] says so.
 async fn ask_whether_removed(replica: &Replica, peers: &Peers) {
-    let members = Arc::clone(&replica.members().borrow());
+    let members = replica.members();
     let others = members.iter().filter(|member| member.node_id != replica.node_id());
     let asked = others.map(|member| {
         let address = peers.address(member.node_id);

@@ -332,7 +332,7 @@ impl Service {
         if node_id == self.node_id() {
             return self.obey_drain(order).await;
         }
-        let members = Arc::clone(&self.0.replica.members().borrow());
+        let members = self.0.replica.members();
         if !members.iter().any(|member| member.node_id == node_id) {
             return Err(DrainError::NotAMember(node_id));
         }
@@ -404,7 +404,7 @@ impl Service {
     }
 
     fn leads(&self) -> bool {
-        self.0.replica.leadership().borrow().leader == Some(self.node_id())
+        self.0.replica.leadership().leader == Some(self.node_id())
     }
 
     /// Begins a drain, or changes how the one under way goes on.

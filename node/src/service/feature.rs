@@ -100,7 +100,7 @@ impl Service {
                 // A level never falls, and this program knows no other.
                 return;
             }
-            if self.0.replica.leadership().borrow().leader != Some(self.node_id()) {
+            if self.0.replica.leadership().leader != Some(self.node_id()) {
                 continue;
             }
             if let Some(common) = self.status().await.common_level().filter(|common| *common > level) {

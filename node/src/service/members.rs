@@ -126,7 +126,7 @@ impl Service {
     }
 
     async fn ask_leader(&self, request: &MemberRequest, dry_run: bool, deadline: Instant) -> Decision {
-        let leader = self.0.replica.leadership().borrow().leader;
+        let leader = self.0.replica.leadership().leader;
         let leader = leader.ok_or(Refusal::NotLeader)?;
         if leader == self.node_id() {
             return self.0.replica.decide(request, dry_run).await;
@@ -196,7 +196,7 @@ impl Service {
     /// Where a new node finds the cluster: the members that have a vote, stay, and are connected now.
     fn join_addresses(&self) -> Vec<String> {
         let goals = self.0.replica.member_goals();
-        let members = std::sync::Arc::clone(&self.0.replica.members().borrow());
+        let members = self.0.replica.members();
         let is_here = |id| id == self.node_id() || self.0.peers.is_connected(id, Lane::Control);
         let staying = members
             .iter()
@@ -263,18 +263,12 @@ impl Service {
         if body.len() > MEMBER_ADDRESS_BYTES_MAX || Address::parse(address).is_err() {
             return Err("the address is none".to_owned());
         }
-        let is_member = self
-            .0
-            .replica
-            .members()
-            .borrow()
-            .iter()
-            .any(|member| member.node_id == from);
+        let is_member = self.0.replica.members().iter().any(|member| member.node_id == from);
         if !is_member {
             return Err("the node is no member".to_owned());
         }
         self.0.peers.set_address(from, address.to_owned());
-        if self.0.replica.leadership().borrow().leader != Some(self.node_id()) {
+        if self.0.replica.leadership().leader != Some(self.node_id()) {
             return Ok(Bytes::new());
         }
         let set = self.0.replica.set_address(from, address).await;

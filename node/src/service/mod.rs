@@ -45,7 +45,7 @@ pub use status::{ClusterStatus, MemberRole, MemberStatus, NodeStatus};
 use crate::alarms::{AlarmKind, Alarms};
 use crate::broker::Broker;
 use crate::components::Components;
-use crate::consensus::{Applied, Leadership, Replica};
+use crate::consensus::{Applied, Replica};
 use crate::origin::{Origin, message};
 use crate::peer::{Lane, Peers};
 use crate::session::Registry;
@@ -149,7 +149,7 @@ impl Service {
         alarms: Alarms,
     ) -> Self {
         let (revision_sender, revision) = watch::channel(replica.view().revision);
-        tokio::spawn(follow_revision(replica.applied(), revision_sender));
+        tokio::spawn(follow_revision(replica.follow_applied(), revision_sender));
         let (heard_sender, heard) = watch::channel(None);
         tokio::spawn(follow_readiness(Arc::clone(&replica), heard_sender));
         Self(Arc::new(Inner {
@@ -237,7 +237,7 @@ impl Service {
 
     /// Hands an event of QoS 0 to the subscribers of every node, best effort.
     pub fn publish_event(&self, event: Event) {
-        let members = Arc::clone(&self.0.replica.members().borrow());
+        let members = self.0.replica.members();
         if members.len() > 1 {
             let encoded = message::encode_event(&event);
             for member in members.iter().filter(|member| member.node_id != self.node_id()) {
@@ -393,8 +393,7 @@ impl Service {
         if !*self.0.origin.is_open().borrow() {
             return Err("this node has not entered the cluster yet".to_owned());
         }
-        let leadership: Leadership = *self.0.replica.leadership().borrow();
-        if leadership.leader.is_none() {
+        if self.0.replica.leadership().leader.is_none() {
             return Err("there is no quorum: no leader is known".to_owned());
         }
         if self.0.alarms.is_raised(AlarmKind::NoQuorum) {
@@ -432,7 +431,7 @@ async fn follow_readiness(replica: Arc<Replica>, heard: watch::Sender<Option<Ins
         }
         let progress = replica.progress();
         let (index, since) = *target.get_or_insert((progress.committed_index, Instant::now()));
-        if replica.applied().borrow().index >= index {
+        if replica.applied().index >= index {
             heard.send_replace(Some(since));
             target = None;
         }

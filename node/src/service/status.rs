@@ -202,7 +202,7 @@ impl Service {
             mqtt_address: self.0.settings.identity.mqtt_address.clone(),
             mqtts_address: self.0.settings.identity.mqtts_address.clone(),
             http_address: self.0.settings.identity.http_address.clone(),
-            term: self.0.replica.leadership().borrow().term,
+            term: self.0.replica.leadership().term,
             last_log_index: progress.last_log_index,
             committed_index: progress.committed_index,
             applied_index: view.applied.map_or(0, |applied| applied.index),
@@ -233,8 +233,8 @@ impl Service {
     /// How this node stands.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        let leadership = *self.0.replica.leadership().borrow();
-        let members = self.0.replica.members().borrow().to_vec();
+        let leadership = self.0.replica.leadership();
+        let members = self.0.replica.members().to_vec();
         let progress = self.0.replica.progress();
         let own = members.iter().find(|member| member.node_id == self.node_id());
         let voters = members.iter().filter(|member| member.voter).count();
@@ -267,9 +267,9 @@ impl Service {
 
     /// The cluster: every member is asked, those that do not answer in time are shown without an account of their own.
     pub async fn status(&self) -> ClusterStatus {
-        let leadership = *self.0.replica.leadership().borrow();
+        let leadership = self.0.replica.leadership();
         let goals = self.0.replica.member_goals();
-        let mut members = self.0.replica.members().borrow().to_vec();
+        let mut members = self.0.replica.members().to_vec();
         let present: BTreeSet<u64> = members.iter().map(|member| member.node_id).collect();
         let entering = |(node_id, row): (u64, &MemberRow)| {
             let enters = row.goal <= MemberGoal::Voter && !present.contains(&node_id);

@@ -49,7 +49,7 @@ impl LogCollector {
         let mut applied_max = 0;
         for node in cluster.up().iter().map(|id| &cluster.nodes()[id]) {
             let Some(server) = node.server() else { continue };
-            let applied = server.replica().applied().borrow().index;
+            let applied = server.replica().applied().index;
             applied_max = applied_max.max(applied);
             let next = self.next();
             if applied < next {

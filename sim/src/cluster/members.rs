@@ -63,7 +63,7 @@ impl Memberships {
     /// Takes in what a running node has.
     pub(super) fn look(&mut self, node: &SimNode) {
         let Some(server) = node.server() else { return };
-        let applied = server.replica().applied().borrow().index;
+        let applied = server.replica().applied().index;
         let metrics = server.replica().raft().server_metrics();
         let stored = std::sync::Arc::clone(&metrics.borrow_watched().membership_config);
         let Some(log_id) = *stored.log_id() else { return };
@@ -110,14 +110,7 @@ pub fn unreached(cluster: &Cluster, core: &[u64]) -> Option<String> {
     // Who still runs and knows of somebody who knows it better must hear that it was removed.
     let hears = |id: &&u64| {
         let server = cluster.nodes()[*id].server();
-        let knows = |server: &Server| {
-            server
-                .replica()
-                .members()
-                .borrow()
-                .iter()
-                .any(|one| core.contains(&one.node_id))
-        };
+        let knows = |server: &Server| server.replica().members().iter().any(|one| core.contains(&one.node_id));
         goals.is_gone(**id) && server.is_some_and(|server| knows(&server))
     };
     let removed = cluster.up().iter().find(hears)?;

@@ -277,7 +277,7 @@ impl Cluster {
     #[must_use]
     pub fn leader(&self) -> Option<u64> {
         let running = self.up.iter().filter_map(|id| self.nodes[id].server());
-        let leaderships = running.map(|server| *server.replica().leadership().borrow());
+        let leaderships = running.map(|server| server.replica().leadership());
         leaderships
             .filter_map(|leadership| leadership.leader.map(|leader| (leadership.term, leader)))
             .max()

@@ -35,7 +35,7 @@ fn observe(node: &SimNode, at: Time) -> Option<NodeObservation> {
     let server = node.server()?;
     let replica = server.replica();
     let ids = replica.log_ids();
-    let leadership = *replica.leadership().borrow();
+    let leadership = replica.leadership();
     let view = replica.view();
     // A snapshot that was installed just now stands for the log before it, until what it covers is purged.
     let installed = (ids.committed > ids.last).then(|| stored_id(node)).flatten();

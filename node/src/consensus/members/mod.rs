@@ -225,7 +225,7 @@ impl Replica {
     /// Lets `heir` lead; whether it does.
     async fn hand_over(&self, heir: NodeId) -> bool {
         let handed_over = tokio::time::timeout(HAND_OVER_TIMEOUT, self.hand_over_to(heir)).await;
-        let leader = self.leadership().borrow().leader;
+        let leader = self.leadership().leader;
         handed_over.is_ok() && leader.is_some_and(|leader| leader != self.node_id())
     }
 
@@ -234,13 +234,7 @@ impl Replica {
     /// # Errors
     /// Not now: this node does not lead, or another change is under way.
     pub async fn set_address(&self, node_id: NodeId, address: &str) -> Result<(), Refusal> {
-        let Some(member) = self
-            .members()
-            .borrow()
-            .iter()
-            .find(|member| member.node_id == node_id)
-            .cloned()
-        else {
+        let Some(member) = self.members().iter().find(|member| member.node_id == node_id).cloned() else {
             return Err(Refusal::NoSuchMember(node_id));
         };
         if member.peer_address == address {
