@@ -1,4 +1,4 @@
-//! How long the cluster cannot write after its leader was killed under load.
+//! How long the cluster cannot write after its leader was killed under load; and that changes of the leader leave nobody stuck.
 //!
 //! The long form:
 //!
@@ -18,11 +18,13 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::cluster::Cluster;
 use common::load::{Load, LoadOptions, WriterLog};
-use common::number_from_environment;
+use common::{number_from_environment, wait};
 
 /// The cluster must acknowledge again within this. A bound for a broken failover, not for a slow machine.
 const FAILOVER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -58,6 +60,48 @@ fn the_cluster_writes_again_after_its_leader_was_killed() {
     println!("leader killed {rounds} times, longest time without an acknowledged write, ms: {gaps:?}");
     gaps.sort_unstable();
     println!("p50 {} ms, longest {} ms", gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
+}
+
+/// While everybody looks at how the nodes stand, the leadership goes round, and no node gets stuck between a look and a change.
+#[test]
+fn nodes_that_are_looked_at_live_through_changes_of_the_leader() {
+    const CHANGES: usize = 20;
+    let cluster = Cluster::start(3, &[]);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for node in cluster.indexes() {
+            let (cluster, is_over) = (&cluster, &is_over);
+            for _ in 0..2 {
+                scope.spawn(move || {
+                    while !is_over.load(Ordering::Relaxed) {
+                        let _ = cluster.status(node);
+                    }
+                });
+            }
+        }
+        let _release = Release(&is_over);
+        for _ in 0..CHANGES {
+            let leader = cluster.wait_for_leader();
+            let heir = cluster.id((leader + 1) % cluster.size());
+            wait::until("another leader", FAILOVER_TIMEOUT, || {
+                // Refused while the heir is behind, or an election goes on.
+                let url = cluster.url(leader, &format!("/v1/cluster/leader?to={heir}"));
+                let asked = ureq::post(url).config().timeout_global(Some(FAILOVER_TIMEOUT)).build();
+                let _ = asked.send_empty();
+                (cluster.leader()? != leader).then_some(())
+            });
+        }
+    });
+    cluster.wait_until_equal();
+}
+
+/// Ends what looks on, also if the test fails.
+struct Release<'a>(&'a AtomicBool);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn acknowledgement_times(writers: &[WriterLog]) -> Vec<Instant> {
