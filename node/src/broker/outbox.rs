@@ -74,6 +74,8 @@ struct Queue {
     handed_over: bool,
     /// Of a persistent session: it takes nothing from the dispatcher.
     behind: bool,
+    /// Bytes of the next message, if there was no room for it.
+    blocked: usize,
     /// Of a persistent session: everything for it up to here was put in.
     through: MessagePosition,
     /// Replays whose place has not come, since the outbox is behind: (behind what, replay), in order.
@@ -159,6 +161,23 @@ impl Outbox {
         self.backlog.is_some()
     }
 
+    /// Whether it is to be filled from the stored messages now. Only what takes messages out makes it so again, which
+    /// [tells](Self::tell_backlog) who fills it.
+    fn is_wanting(&self, queue: &Queue) -> bool {
+        let has_room = queue.bytes <= self.bytes_max / 2 && queue.has_room(queue.blocked, self.bytes_max);
+        queue.behind && queue.close.is_none() && has_room
+    }
+
+    /// Tells who fills it, if it is to be filled now and `was_wanting` is false.
+    fn tell_backlog(&self, queue: &Queue, was_wanting: bool) {
+        if let Some(backlog) = &self.backlog
+            && !was_wanting
+            && self.is_wanting(queue)
+        {
+            backlog.notify_one();
+        }
+    }
+
     /// Adds `deliveries` of the dispatcher, in order. Over the bound, what is not in the log is dropped and counted; a persistent
     /// session falls behind; otherwise QoS 0 is dropped and counted, and QoS 1 and 2 close the connection with 0x97.
     pub fn push(&self, deliveries: Vec<Delivery>) -> Pushed {
@@ -181,6 +200,7 @@ impl Outbox {
             match position {
                 Some(position) if self.is_persistent() => {
                     queue.behind = true;
+                    queue.blocked = delivery.message.bytes();
                     queue.through = position.previous();
                 }
                 _ if delivery.qos == QoS::AtMostOnce || planted(Bug::P17) => pushed.dropped += 1,
@@ -213,6 +233,7 @@ impl Outbox {
     /// change. They come again with [`begin_assigned`](Self::begin_assigned).
     pub fn stop_assigned(&self) {
         let mut queue = self.queue.lock();
+        let was_wanting = self.is_wanting(&queue);
         queue.assigned_through = None;
         let mut freed = 0;
         queue.items.retain(|item| match item {
@@ -223,6 +244,7 @@ impl Outbox {
             _ => true,
         });
         queue.bytes -= freed;
+        self.tell_backlog(&queue, was_wanting);
     }
 
     /// Whether [`begin_assigned`](Self::begin_assigned) is to come.
@@ -260,7 +282,7 @@ impl Outbox {
     #[must_use]
     pub fn wanted_after(&self) -> Option<MessagePosition> {
         let queue = self.queue.lock();
-        (queue.behind && queue.close.is_none() && queue.bytes <= self.bytes_max / 2).then_some(queue.through)
+        self.is_wanting(&queue).then_some(queue.through)
     }
 
     /// Whether it is behind, has room, and stands from `after` on, but not yet at `end`.
@@ -282,6 +304,7 @@ impl Outbox {
         let mut queue = self.queue.lock();
         let wake = queue.items.is_empty();
         let mut full_at = None;
+        queue.blocked = 0;
         for delivery in deliveries {
             let Some(position) = delivery.message.position() else {
                 continue;
@@ -291,6 +314,7 @@ impl Outbox {
             }
             queue.place_replays(position.previous());
             if !queue.has_room(delivery.message.bytes(), self.bytes_max) {
+                queue.blocked = delivery.message.bytes();
                 full_at = Some(position);
                 break;
             }
@@ -317,7 +341,7 @@ impl Outbox {
     /// From now on the dispatcher fills it: everything up to `revision` is in.
     pub fn go_live(&self, revision: u64) {
         let mut queue = self.queue.lock();
-        queue.behind = false;
+        (queue.behind, queue.blocked) = (false, 0);
         let through = queue.through.max(MessagePosition::end_of(revision));
         queue.through = through;
         queue.place_replays(through);
@@ -366,17 +390,12 @@ impl Outbox {
             Item::Message(delivery) if !may_send(delivery) => return None,
             _ => {}
         }
+        let was_wanting = self.is_wanting(&queue);
         let item = queue.items.pop_front()?;
         queue.busy = true;
         if let Item::Message(delivery) = &item {
-            let had = queue.bytes;
             queue.bytes -= delivery.message.bytes();
-            let has_room_again = queue.behind && had > self.bytes_max / 2 && queue.bytes <= self.bytes_max / 2;
-            if let Some(backlog) = &self.backlog
-                && has_room_again
-            {
-                backlog.notify_one();
-            }
+            self.tell_backlog(&queue, was_wanting);
         }
         Some(item)
     }
