@@ -92,6 +92,7 @@ impl Replica {
     #[must_use]
     pub fn observe(&self) -> Observation {
         let members = self.members();
+        let layer_bytes = self.shared.state.lock().active_bytes();
         let voters = members.iter().filter(|member| member.voter).count();
         let learners = members.len() - voters;
         Observation {
@@ -103,7 +104,7 @@ impl Replica {
             log: self.log().counters(),
             log_times: self.log().times(),
             log_bytes: self.log().bytes(),
-            layer_bytes: self.shared.state.lock().active_bytes(),
+            layer_bytes,
             ring_bytes: self.ring().bytes(),
         }
     }

@@ -371,10 +371,12 @@ impl Log {
     pub async fn wait_flushed(&self, index: u64) -> Result<(), LogError> {
         let mut flushed = self.shared.flushed.subscribe();
         let reached = |flushed: &Flushed| flushed.index >= Some(index);
-        let seen = flushed.wait_for(|flushed| reached(flushed) || flushed.ended).await;
-        match seen {
-            Ok(flushed) if reached(&flushed) => Ok(()),
-            _ => Err(self.shared.failure()),
+        let seen = flushed.wait_for(|flushed| reached(flushed) || flushed.ended);
+        // Not to be held where the failure is asked for: who publishes what is flushed has the state's lock.
+        let is_there = matches!(seen.await, Ok(flushed) if reached(&flushed));
+        match is_there {
+            true => Ok(()),
+            false => Err(self.shared.failure()),
         }
     }
 
