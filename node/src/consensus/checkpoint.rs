@@ -34,6 +34,10 @@ const LOG_BYTES_MIN: u64 = 1024 * 1024;
 /// How often the growth of the log is looked at.
 const LOG_INTERVAL: Duration = Duration::from_millis(200);
 
+/// A store that takes longer to write a checkpoint will never finish: its own workers may have ended with an error that it does
+/// not tell whoever waits for them.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// A follower that has not answered for this long is not waited for.
 const CONTACT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Log kept for followers that are there and behind: this many times what is kept anyway, or this many bytes if that is more.
@@ -67,6 +71,7 @@ pub async fn run(
         }
         (written_at, written_bytes) = (Instant::now(), log.counters().bytes);
         if shared.fatal.is_stopping() {
+            shared.layer_room.notify_one(); // who waits for room need not any more
             return;
         }
         match write(&shared, &log).await {
@@ -97,6 +102,7 @@ pub async fn run(
             }
             Err(error) => {
                 shared.fatal.stop(FatalError::Storage(error));
+                shared.layer_room.notify_one();
                 return;
             }
         }
@@ -152,7 +158,9 @@ pub async fn write(shared: &Arc<SharedState>, log: &LogHandle) -> Result<Option<
         mark.write(applied.index).map_err(|error| error.to_string())?;
         Ok::<_, String>(frozen)
     });
-    let frozen = written.await?;
+    let frozen = tokio::time::timeout(WRITE_TIMEOUT, written)
+        .await
+        .map_err(|_| format!("the store has not finished a write in {} s", WRITE_TIMEOUT.as_secs()))??;
     let view = {
         let mut state = shared.state.lock();
         state.thaw();
