@@ -504,12 +504,19 @@ impl Replica {
             .filter(held)
             .max(applied)
             .max(*committed);
+        // So are its metrics behind an installed snapshot while it purges the log for that.
+        let current = self
+            .shared
+            .snapshot
+            .lock()
+            .as_ref()
+            .and_then(|current| current.meta.last_log_id);
         LogIds {
             vote: self.log.vote(),
             last,
             committed: *committed,
             applied,
-            snapshot: entry_id(&metrics.snapshot),
+            snapshot: entry_id(&metrics.snapshot).max(current.map(to_entry_id)),
             purged,
         }
     }
