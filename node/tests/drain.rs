@@ -132,7 +132,7 @@ fn a_node_that_drains_hands_everything_over_and_can_take_it_back() {
         options.connect.session_expiry_s = Some(3_600);
         options
     };
-    let connect = |options: &ConnectOptions| Client::connect(cluster.mqtt(node), options).expect("a connection");
+    let connect = |options: &ConnectOptions| Client::connect_soon(cluster.mqtt(node), options);
     let mut new: Vec<Client> = (0..10)
         .map(|n| connect(&ConnectOptions::v5(&format!("new-{n}"))))
         .collect();

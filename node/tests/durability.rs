@@ -192,7 +192,7 @@ fn each_acknowledged_write_was_synced_by_a_majority() {
     let mut totals = (0, 0);
     for node in cluster.indexes() {
         let options = ConnectOptions::v5(&format!("single-{node}"));
-        let mut client = Client::connect(cluster.mqtt(node), &options).expect("a connection");
+        let mut client = Client::connect_soon(cluster.mqtt(node), &options);
         for number in 0..WRITES {
             let before = fsyncs();
             let write = message("synced", format!("{node} {number}"), QoS::AtLeastOnce, true);

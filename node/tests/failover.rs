@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use common::cluster::Cluster;
 use common::load::{Load, LoadOptions, WriterLog};
-use common::{number_from_environment, wait};
+use common::{OnDrop, number_from_environment, wait};
 
 /// The cluster must acknowledge again within this. A bound for a broken failover, not for a slow machine.
 const FAILOVER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -79,7 +79,7 @@ fn nodes_that_are_looked_at_live_through_changes_of_the_leader() {
                 });
             }
         }
-        let _release = Release(&is_over);
+        let _end = OnDrop(|| is_over.store(true, Ordering::Relaxed));
         for _ in 0..CHANGES {
             let leader = cluster.wait_for_leader();
             let heir = cluster.id((leader + 1) % cluster.size());
@@ -93,15 +93,6 @@ fn nodes_that_are_looked_at_live_through_changes_of_the_leader() {
         }
     });
     cluster.wait_until_equal();
-}
-
-/// Ends what looks on, also if the test fails.
-struct Release<'a>(&'a AtomicBool);
-
-impl Drop for Release<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 fn acknowledgement_times(writers: &[WriterLog]) -> Vec<Instant> {

@@ -33,7 +33,7 @@ use banyan_core::mqtt::packet::{ProtocolVersion, QoS};
 use common::client::{Client, ClientError, ConnectOptions, SubscribeOptions, message};
 use common::cluster::{Cluster, READY_TIMEOUT};
 use common::device::{Device, DeviceLog, DeviceOptions};
-use common::{number_from_environment, wait};
+use common::{OnDrop, number_from_environment, wait};
 
 /// Rings of devices: protocol and QoS of each.
 const RINGS: [(ProtocolVersion, QoS); 3] = [
@@ -117,7 +117,10 @@ fn nobody_notices_a_rolling_restart() {
         for (version, topics) in versions.into_iter().zip(&followed) {
             scope.spawn(move || run.subscriber(version, topics));
         }
-        let release = Release(run);
+        let release = OnDrop(|| {
+            run.is_over.store(true, Ordering::Relaxed);
+            run.is_done.store(true, Ordering::Relaxed);
+        });
         let pacer = scope.spawn(move || run.pace_devices());
 
         wait::until("traffic", READY_TIMEOUT, || {
@@ -426,14 +429,4 @@ enum Tried {
     Again,
     /// It was refused, or is lost without a word.
     Failed(String),
-}
-
-/// Ends all clients, also if the test fails.
-struct Release<'a>(&'a Run<'a>);
-
-impl Drop for Release<'_> {
-    fn drop(&mut self) {
-        self.0.is_over.store(true, Ordering::Relaxed);
-        self.0.is_done.store(true, Ordering::Relaxed);
-    }
 }

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use banyan_core::mqtt::packet::{ProtocolVersion, QoS};
 use common::cluster::Cluster;
 use common::device::{Device, DeviceLog, DeviceOptions};
-use common::{number_from_environment, wait};
+use common::{OnDrop, number_from_environment, wait};
 
 const DEVICES: usize = 6;
 /// Messages of a device in flight.
@@ -83,7 +83,7 @@ fn run_ring(qos: QoS) -> usize {
             .map(|(device, position)| scope.spawn(|| run_device(device, position, each, &stop)))
             .collect();
         // However this ends, devices must not be waited for in vain.
-        let release = Release(&stop);
+        let release = OnDrop(|| stop.store(true, Ordering::Relaxed));
         let total = || -> u64 {
             positions
                 .iter()
@@ -187,13 +187,4 @@ fn check(number: usize, log: &DeviceLog, each: u64) -> usize {
     }
     assert_eq!(last, each, "device {number} lost what came after {last}");
     log.received.len() - seen.len()
-}
-
-/// Ends the devices, also if the test fails.
-struct Release<'a>(&'a AtomicBool);
-
-impl Drop for Release<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

@@ -150,7 +150,7 @@ fn a_snapshot_that_breaks_off_goes_on_where_it_was() {
     let cluster = Cluster::start(3, SMALL_FILES);
     assert!(cluster.stop(AWAY).success(), "node 3 stops as asked");
     let held = cluster.member(0).and_then(|member| member.last_log_index);
-    let mut writer = Client::connect(cluster.mqtt(0), &ConnectOptions::v5("writer")).expect("CONNACK");
+    let mut writer = Client::connect_soon(cluster.mqtt(0), &ConnectOptions::v5("writer"));
     let mut numbers = (0..VALUES).cycle();
     wait::until("log purged beyond the node that is away", CATCH_UP_TIMEOUT, || {
         for number in numbers.by_ref().take(VALUES) {

@@ -92,10 +92,10 @@ fn persistent(client_id: &str) -> ConnectOptions {
 fn a_backup_under_load_is_whole_and_its_restore_is_the_same_state_in_another_cluster() {
     let _alone = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     let old = Cluster::start(3, &[]);
-    let mut away = Client::connect(old.mqtt(0), &persistent("away")).expect("connected");
+    let mut away = Client::connect_soon(old.mqtt(0), &persistent("away"));
     away.subscribe(&SubscribeOptions::new("jobs/#")).expect("subscribed");
     drop(away);
-    let mut writer = Client::connect(old.mqtt(1), &ConnectOptions::v5("writer")).expect("connected");
+    let mut writer = Client::connect_soon(old.mqtt(1), &ConnectOptions::v5("writer"));
     for number in 0..5 {
         let job = message("jobs/next", format!("job {number}"), QoS::AtLeastOnce, true);
         writer.publish(job).expect("published");
@@ -179,7 +179,7 @@ fn a_backup_under_load_is_whole_and_its_restore_is_the_same_state_in_another_clu
     );
 
     // The session has come along, with what it had not had.
-    let mut back = Client::connect(new.mqtt(1), &persistent("away")).expect("connected");
+    let mut back = Client::connect_soon(new.mqtt(1), &persistent("away"));
     assert!(back.connack().session_present);
     for number in 0..5 {
         let job = back.next_message(TIMEOUT).expect("a message");

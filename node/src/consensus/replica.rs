@@ -396,7 +396,8 @@ impl Replica {
         self.standing.has_data()
     }
 
-    /// Who leads: a value and no guard, which one who asks again while it lives would wait for in vain once a change waits too.
+    /// Who leads. A value, so that nobody holds the lock of what he asks for: once a change waits for it, who asks again waits
+    /// for that change, and it for him.
     #[must_use]
     pub fn leadership(&self) -> Leadership {
         *self.leadership.borrow()

@@ -234,7 +234,7 @@ impl Service {
     #[must_use]
     pub fn standing(&self) -> Standing {
         let leadership = self.0.replica.leadership();
-        let members = self.0.replica.members().to_vec();
+        let members = self.0.replica.members();
         let progress = self.0.replica.progress();
         let own = members.iter().find(|member| member.node_id == self.node_id());
         let voters = members.iter().filter(|member| member.voter).count();

@@ -32,6 +32,15 @@ pub mod publisher;
 pub mod serial;
 pub mod wait;
 
+/// Calls this when it is dropped, also if the test fails: what runs beside a test is told to end, or the test would wait for it.
+pub struct OnDrop<F: FnMut()>(pub F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 /// The number in the environment variable `name`, or `default`: how long forms of a test are asked for.
 ///
 /// # Panics

@@ -84,7 +84,7 @@ pub struct Written(#[allow(dead_code, reason = "its connection is what counts")]
 
 /// Fills a node at `address`.
 pub fn write(address: SocketAddr) -> Written {
-    let mut writer = Client::connect(address, &ConnectOptions::v5("writer")).expect("a connection");
+    let mut writer = Client::connect_soon(address, &ConnectOptions::v5("writer"));
     for number in 0..PLAIN {
         put(
             &mut writer,
@@ -116,7 +116,7 @@ pub fn write(address: SocketAddr) -> Written {
     write_sessions(address, &mut writer);
     let mut doomed = session("will-now");
     doomed.connect.will = will("old/will/now", 0);
-    Written(Client::connect(address, &doomed).expect("a connection"))
+    Written(Client::connect_soon(address, &doomed))
 }
 
 fn with_properties() -> Publish {
@@ -140,15 +140,15 @@ fn write_sessions(address: SocketAddr, writer: &mut Client) {
         (session("shared-a"), "$share/workers/old/shared/#", QoS::AtLeastOnce),
         (session("shared-b"), "$share/workers/old/shared/#", QoS::AtLeastOnce),
     ] {
-        let mut client = Client::connect(address, &options).expect("a connection");
+        let mut client = Client::connect_soon(address, &options);
         client.subscribe(&subscribe(filter, qos)).expect("a SUBACK");
         client.disconnect();
     }
     let mut dying = session("will-late");
     dying.connect.will = will("old/will/late", u32::MAX - 1);
-    drop(Client::connect(address, &dying).expect("a connection"));
+    drop(Client::connect_soon(address, &dying));
     let unanswered = session("unanswered").receive_maximum(UNANSWERED);
-    let mut unanswered = Client::connect(address, &unanswered).expect("a connection");
+    let mut unanswered = Client::connect_soon(address, &unanswered);
     let filter = subscribe("old/unanswered/#", QoS::AtLeastOnce);
     unanswered.subscribe(&filter).expect("a SUBACK");
 
@@ -174,7 +174,7 @@ fn write_sessions(address: SocketAddr, writer: &mut Client) {
     }
     drop(unanswered);
 
-    let mut receiving = Client::connect(address, &session("receiving")).expect("a connection");
+    let mut receiving = Client::connect_soon(address, &session("receiving"));
     let mut publish = message("old/received", "once", QoS::ExactlyOnce, true);
     publish.packet_id = Some(RECEIVED);
     receiving.send(&Packet::Publish(Box::new(publish))).expect("a socket");
@@ -202,7 +202,7 @@ pub fn check(cluster: &Cluster) {
     let address = cluster.mqtt(0);
     check_topics(cluster);
     check_properties(address);
-    let mut writer = Client::connect(address, &ConnectOptions::v5("checker")).expect("a connection");
+    let mut writer = Client::connect_soon(address, &ConnectOptions::v5("checker"));
     // Tombstones remember: what is older than the deletion stays superseded.
     for number in 0..STAMPED {
         put(
@@ -255,7 +255,7 @@ fn check_topics(cluster: &Cluster) {
 }
 
 fn check_properties(address: SocketAddr) {
-    let mut reader = Client::connect(address, &ConnectOptions::v5("reader")).expect("a connection");
+    let mut reader = Client::connect_soon(address, &ConnectOptions::v5("reader"));
     reader
         .subscribe(&SubscribeOptions::new("old/properties"))
         .expect("a SUBACK");
@@ -268,7 +268,7 @@ fn check_properties(address: SocketAddr) {
 
 /// Connects to a session that must be there.
 fn resume(address: SocketAddr, options: &ConnectOptions) -> Client {
-    let client = Client::connect(address, options).expect("a connection");
+    let client = Client::connect_soon(address, options);
     assert!(client.connack().session_present, "{:?}", options.connect.client_id);
     client
 }

@@ -43,9 +43,9 @@ use std::thread;
 use std::time::Duration;
 
 use common::cluster::Cluster;
-use common::number_from_environment;
 use common::ports::ReservedPort;
 use common::wait::let_run;
+use common::{OnDrop, number_from_environment};
 
 /// Memory that each node may use, bytes.
 const MEMORY_BYTES_MAX: u64 = 512 * 1024 * 1024;
@@ -137,12 +137,4 @@ fn hostile_clients() {
     }
     cluster.wait_until_equal();
     watch.assert_bounded();
-}
-
-struct OnDrop<F: FnMut()>(F);
-
-impl<F: FnMut()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use banyan_core::command::MemberChange;
+
 use crate::common::wait;
 use crate::support::Node;
 
@@ -198,7 +200,7 @@ fn the_cluster_changes_its_members() {
     let node = Node::start();
     wait::until("feature level of goals", Duration::from_secs(60), || {
         let level = node.get("/v1/cluster").json()["members"][0]["feature_level"].as_u64();
-        level.filter(|level| *level >= 2)
+        level.filter(|level| *level >= MemberChange::FEATURE_LEVEL.number().into())
     });
     let post = |path: &str| node.call("POST", path, &[], b"");
     let issued = post("/v1/cluster/members?expires_s=60").json();

@@ -25,6 +25,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use banyan_api::cluster::Member;
+use banyan_core::command::MemberChange;
 use common::cluster::{Cluster, READY_TIMEOUT};
 use common::wait;
 
@@ -32,8 +33,6 @@ use common::wait;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Exit code of a node that the cluster refused or removed.
 const REFUSED: i32 = 4;
-/// The feature level at which members change.
-const GOALS_LEVEL: u16 = 2;
 /// Files so small that who enters late gets a snapshot.
 const SMALL_FILES: &[(&str, &str)] = &[
     ("log_segment_bytes", "1 MiB"),
@@ -80,7 +79,10 @@ fn members(cluster: &Cluster, asked: usize) -> Vec<Member> {
 fn wait_for_feature_level(cluster: &Cluster) {
     wait::until("feature level of goals", READY_TIMEOUT, || {
         let levels = members(cluster, 0).into_iter().map(|member| member.feature_level);
-        levels.min()?.is_some_and(|level| level >= GOALS_LEVEL).then_some(())
+        levels
+            .min()?
+            .is_some_and(|level| level >= MemberChange::FEATURE_LEVEL.number())
+            .then_some(())
     });
 }
 

@@ -254,7 +254,7 @@ fn who_was_away_for_too_long_is_told_what_is_gone() {
     let told: serde_json::Value = serde_json::from_str(&payload_of(&notice)).unwrap();
     assert!(told["from"].as_u64() < told["through"].as_u64(), "{told}");
     // It is counted a moment after it is told.
-    let gaps = until("count of the gap", Duration::from_secs(20), || {
+    let gaps = until("count of the gap", ANSWER_TIMEOUT, || {
         member().gap_count.filter(|count| *count > 0)
     });
     assert_eq!(gaps, 1);
