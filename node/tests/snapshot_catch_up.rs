@@ -18,6 +18,7 @@
 
 mod common;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use banyan_core::mqtt::QoS;
@@ -42,9 +43,16 @@ const SMALL_FILES: &[(&str, &str)] = &[
     ("checkpoint_bytes", "1 MiB"),
 ];
 
+/// Each test has a whole cluster and the machine few cores.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static RUNNING: Mutex<()> = Mutex::new(());
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn a_node_behind_the_purged_log_catches_up_by_snapshot() {
     let writes = number_from_environment("BANYAN_WRITES", 10_000) as u64;
+    let _alone = one_at_a_time();
     let cluster = Cluster::start(3, SMALL_FILES);
     let options = LoadOptions {
         payload_bytes: 400,
@@ -113,6 +121,7 @@ fn a_node_behind_the_purged_log_catches_up_by_snapshot() {
 #[test]
 fn a_node_that_catches_up_under_load_is_not_outrun() {
     const SNAPSHOTS_MAX: usize = 3;
+    let _alone = one_at_a_time();
     let cluster = Cluster::start(3, SMALL_FILES);
     let options = LoadOptions {
         payload_bytes: 4_000,
@@ -147,6 +156,7 @@ fn a_snapshot_that_breaks_off_goes_on_where_it_was() {
     const VALUE_BYTES: usize = 256 * 1024;
     /// Of a connection that is taken for broken: 3 s of silence.
     const STANDSTILL: Duration = Duration::from_secs(5);
+    let _alone = one_at_a_time();
     let cluster = Cluster::start(3, SMALL_FILES);
     assert!(cluster.stop(AWAY).success(), "node 3 stops as asked");
     let held = cluster.member(0).and_then(|member| member.last_log_index);
